@@ -1,0 +1,258 @@
+-- The SQL contract. Callers need no grant on any table: the functions run as their owner, with a pinned search_path, and
+-- set every timestamp themselves, so the caller's role, path and timezone change nothing. No literal holds a backslash,
+-- since the caller's standard_conforming_strings would decide what it means.
+GRANT USAGE ON SCHEMA website_worker TO PUBLIC;
+--> statement-breakpoint
+-- Accepts events in sets: the event, then one ledger row and one work item per webhook that wants it, in one statement.
+-- p_rung promises that the caller rings, after its commit, every item whose workId it gets.
+CREATE OR REPLACE FUNCTION website_worker.accept_events(
+  p_sites int[], p_ids text[], p_events text[], p_bodies text[], p_hashes text[], p_rung boolean
+) RETURNS TABLE (ord int, event_id text, outcome text, deliveries jsonb)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  v_ids text[];
+  v_fresh jsonb;
+  v_accepted int;
+  v_watermark bigint;
+BEGIN
+  v_ids := ARRAY(
+    SELECT coalesce(i.id, 'evt_' || replace(gen_random_uuid()::text, '-', ''))
+    FROM unnest(p_sites, p_ids) WITH ORDINALITY AS i(site, id, n) ORDER BY i.n
+  );
+
+  -- Rows go in by (site, id), so that concurrent batches wait for each other instead of deadlocking; a webhook that is
+  -- being deleted is waited for and left out. Uses events' and website_sites' primary keys and
+  -- idx_website_webhooks_site_id.
+  WITH candidates AS (
+    SELECT DISTINCT ON (i.site, i.id) i.n, i.site, i.id, i.event, i.body, i.hash
+    FROM unnest(p_sites, v_ids, p_events, p_bodies, p_hashes) WITH ORDINALITY AS i(site, id, event, body, hash, n)
+    JOIN public.website_sites s ON s.id = i.site AND s.deleted_at IS NULL
+    ORDER BY i.site, i.id, i.n
+  ), accepted AS (
+    INSERT INTO website_worker.events (site_id, id, event, body, hash, created_at)
+    SELECT c.site, c.id, c.event, c.body, c.hash, now() FROM candidates c ORDER BY c.site, c.id
+    ON CONFLICT DO NOTHING
+    RETURNING site_id, id, event
+  ), holds AS MATERIALIZED (
+    SELECT a.site_id, website_worker.hold_reason('webhooks', a.site_id) AS reason
+    FROM (SELECT DISTINCT accepted.site_id FROM accepted) a
+  ), wanted AS MATERIALIZED (
+    SELECT a.site_id, a.id AS event_id, w.id AS webhook_id,
+      coalesce(h.reason, CASE WHEN w.is_active IS NOT TRUE THEN 'webhook disabled' END) AS reason,
+      -- The host alone: user, path and query may hold a secret.
+      left(a.event || ' → ' || coalesce(substring(translate(w.target_url, chr(92), '/')
+        FROM '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#@[:space:][:cntrl:]]+)'), 'webhook ' || w.id), 120) AS label
+    FROM accepted a
+    JOIN holds h ON h.site_id = a.site_id
+    JOIN public.website_webhooks w ON w.site_id = a.site_id AND w.event = a.event
+    LEFT JOIN website_worker.webhook_health wh ON wh.webhook_id = w.id
+    WHERE w.is_active OR wh.disabled_at IS NOT NULL
+    FOR KEY SHARE OF w
+  ), ledger AS (
+    INSERT INTO public.website_webhook_deliveries (webhook_id, event_id, attempts, created_at)
+    SELECT w.webhook_id, w.event_id, 0, now() AT TIME ZONE 'UTC' FROM wanted w
+    ORDER BY w.site_id, w.event_id, w.webhook_id
+    ON CONFLICT DO NOTHING
+    RETURNING id, webhook_id, event_id
+  ), items AS (
+    INSERT INTO website_worker.work
+      (job, key, site_id, payload, label, state, reason, trigger, next_at, rung_at, created_at)
+    SELECT 'deliver-webhook', l.id::text, w.site_id, jsonb_build_object('deliveryId', l.id), w.label,
+      CASE WHEN w.reason IS NULL THEN 'owed' ELSE 'held' END, w.reason, 'event', now(),
+      CASE WHEN p_rung AND w.reason IS NULL THEN now() END, now()
+    FROM ledger l JOIN wanted w ON w.webhook_id = l.webhook_id AND w.event_id = l.event_id
+    ORDER BY l.id
+    ON CONFLICT DO NOTHING
+    RETURNING id, key, generation
+  ), made AS (
+    SELECT w.site_id, w.event_id, jsonb_agg(jsonb_build_object(
+      'id', l.id, 'webhookId', l.webhook_id, 'status', CASE WHEN w.reason IS NULL THEN 'pending' ELSE 'held' END,
+      'workId', i.id, 'generation', i.generation, 'label', w.label) ORDER BY l.id) AS deliveries
+    FROM ledger l
+    JOIN wanted w ON w.webhook_id = l.webhook_id AND w.event_id = l.event_id
+    LEFT JOIN items i ON i.key = l.id::text
+    GROUP BY w.site_id, w.event_id
+  )
+  SELECT count(*), jsonb_object_agg(c.n::text, coalesce(m.deliveries, '[]')) INTO v_accepted, v_fresh
+  FROM accepted a
+  JOIN candidates c ON c.site = a.site_id AND c.id = a.id
+  LEFT JOIN made m ON m.site_id = a.site_id AND m.event_id = a.id;
+
+  IF v_accepted = cardinality(v_ids) THEN
+    RETURN QUERY SELECT i.n::int, i.id, 'accepted', v_fresh -> i.n::text
+      FROM unnest(v_ids) WITH ORDINALITY AS i(id, n) ORDER BY i.n;
+    RETURN;
+  END IF;
+
+  -- A statement of its own, for a snapshot that sees what the insert above waited for; the watermark as a literal, for
+  -- the ledger's partial unique index. Also uses work_job_key.
+  SELECT coalesce(max(x.delivery_watermark), 0) INTO v_watermark FROM website_worker.installation x;
+  RETURN QUERY EXECUTE format($q$
+    SELECT i.n::int, i.id,
+      CASE WHEN $4 ? i.n::text THEN 'accepted' WHEN s.id IS NULL OR e.id IS NULL THEN 'unknown_site'
+        WHEN e.hash = i.hash THEN 'replayed' ELSE 'conflict' END,
+      coalesce($4 -> i.n::text, d.deliveries, '[]')
+    FROM unnest($1, $2, $3) WITH ORDINALITY AS i(site, id, hash, n)
+    LEFT JOIN public.website_sites s ON s.id = i.site AND s.deleted_at IS NULL
+    LEFT JOIN website_worker.events e ON e.site_id = s.id AND e.id = i.id
+    LEFT JOIN LATERAL (
+      SELECT jsonb_agg(jsonb_build_object(
+        'id', d.id, 'webhookId', d.webhook_id, 'status', CASE k.state WHEN 'held' THEN 'held' ELSE 'pending' END,
+        'workId', null, 'generation', null, 'label', coalesce(k.label, e.event)) ORDER BY d.id) AS deliveries
+      FROM public.website_webhooks w
+      JOIN public.website_webhook_deliveries d ON d.webhook_id = w.id AND d.event_id = e.id AND d.id > %s
+      LEFT JOIN LATERAL (
+        SELECT k.state, k.label FROM website_worker.work k
+        WHERE k.job = 'deliver-webhook' AND k.key = d.id::text ORDER BY k.id DESC LIMIT 1
+      ) k ON true
+      WHERE w.site_id = e.site_id AND e.hash = i.hash AND NOT $4 ? i.n::text
+    ) d ON true
+    ORDER BY i.n
+  $q$, v_watermark) USING p_sites, v_ids, p_hashes, coalesce(v_fresh, '{}');
+END $$;
+--> statement-breakpoint
+-- Emits an event in the caller's own transaction: rolled back with it, found by the dispatcher once committed.
+CREATE OR REPLACE FUNCTION website_worker.emit_event(site_id int, event text, data jsonb, id text DEFAULT NULL)
+RETURNS text LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  v_events CONSTANT text[] := ARRAY['order.created', 'order.updated', 'payment.succeeded', 'payment.failed',
+    'content.published', 'product.updated', 'customer.created'];
+  v_body text;
+  v_hash text;
+  v_result record;
+BEGIN
+  IF emit_event.site_id IS NULL THEN
+    RAISE EXCEPTION 'site_id is required' USING ERRCODE = '22023', COLUMN = 'site_id';
+  ELSIF emit_event.event IS NULL OR emit_event.event <> ALL (v_events) THEN
+    RAISE EXCEPTION 'event % is unknown; known events: %', coalesce(quote_literal(emit_event.event), 'null'),
+      array_to_string(v_events, ', ') USING ERRCODE = '22023', COLUMN = 'event';
+  ELSIF emit_event.data IS NULL THEN
+    RAISE EXCEPTION 'data is required' USING ERRCODE = '22023', COLUMN = 'data', HINT = 'Any JSON value.';
+  ELSIF emit_event.id !~ '^[A-Za-z0-9_-]{1,255}$' THEN
+    RAISE EXCEPTION 'id % is not 1 to 255 letters, digits, "_" or "-"', quote_literal(left(emit_event.id, 300))
+      USING ERRCODE = '22023', COLUMN = 'id';
+  END IF;
+
+  v_body := '{"type":' || to_json(emit_event.event)::text
+    || ',"timestamp":"' || to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+    || '","siteId":' || emit_event.site_id::text || ',"data":' || emit_event.data::text || '}';
+  IF octet_length(v_body) > 262144 THEN
+    RAISE EXCEPTION 'data is too large: % bytes of at most 262144', octet_length(v_body)
+      USING ERRCODE = '22023', COLUMN = 'data';
+  END IF;
+  v_hash := encode(sha256(convert_to(
+    emit_event.event || chr(10) || chr(10) || emit_event.data::text, 'UTF8')), 'hex');
+
+  SELECT a.event_id, a.outcome INTO v_result FROM website_worker.accept_events(
+    ARRAY[emit_event.site_id], ARRAY[emit_event.id], ARRAY[emit_event.event], ARRAY[v_body], ARRAY[v_hash], false) a;
+  IF v_result.outcome = 'unknown_site' THEN
+    RAISE EXCEPTION 'site % does not exist', emit_event.site_id USING ERRCODE = '22023', COLUMN = 'site_id';
+  ELSIF v_result.outcome = 'conflict' THEN
+    RAISE EXCEPTION 'event % of site % was emitted before with other content', quote_literal(v_result.event_id),
+      emit_event.site_id USING ERRCODE = '23505', COLUMN = 'id';
+  END IF;
+  RETURN v_result.event_id;
+END $$;
+--> statement-breakpoint
+-- Makes sure that a job is owed: a new work item, or the unfinished one with the same key.
+-- p_rung promises that the caller rings, after its commit, the item it created.
+CREATE OR REPLACE FUNCTION website_worker.enqueue_item(p_job text, p_payload jsonb, p_rung boolean, p_trigger text)
+RETURNS TABLE (id bigint, job text, key text, site_id int, label text, state text, reason text, generation int,
+  attempts int, next_at timestamptz, created boolean)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  v_job website_worker.jobs%ROWTYPE;
+  v_field text;
+  v_value jsonb;
+  v_parts text[] := '{}';
+  v_key text;
+  v_site int;
+  v_subject int;
+  v_found int := 0;
+  v_reason text;
+BEGIN
+  SELECT j.* INTO v_job FROM website_worker.jobs j WHERE j.job = p_job;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'job % is unknown', coalesce(quote_literal(p_job), 'null')
+      USING ERRCODE = '22023', COLUMN = 'job';
+  ELSIF p_payload IS NULL OR jsonb_typeof(p_payload) <> 'object' THEN
+    RAISE EXCEPTION 'payload of % must be an object', p_job USING ERRCODE = '22023', COLUMN = 'payload';
+  ELSIF octet_length(p_payload::text) > 262144 THEN
+    RAISE EXCEPTION 'payload of % is too large: % bytes of at most 262144', p_job, octet_length(p_payload::text)
+      USING ERRCODE = '22023', COLUMN = 'payload';
+  END IF;
+
+  FOREACH v_field IN ARRAY v_job.key_fields LOOP
+    v_value := p_payload -> v_field;
+    IF v_value IS NULL OR jsonb_typeof(v_value) NOT IN ('number', 'string', 'boolean') THEN
+      RAISE EXCEPTION 'payload of %: % is required', p_job, v_field
+        USING ERRCODE = '22023', COLUMN = v_field, HINT = 'A number, a string or a boolean.';
+    END IF;
+    v_parts := v_parts || CASE jsonb_typeof(v_value)
+      WHEN 'number' THEN trim_scale((v_value #>> '{}')::numeric)::text ELSE v_value #>> '{}' END;
+  END LOOP;
+  v_key := array_to_string(v_parts, ':');
+
+  IF v_job.subject_table IS NOT NULL THEN
+    v_value := p_payload -> v_job.subject_field;
+    IF jsonb_typeof(v_value) IS DISTINCT FROM 'number' OR (v_value #>> '{}') !~ '^[1-9][0-9]{0,9}$'
+      OR (v_value #>> '{}')::bigint > 2147483647 THEN
+      RAISE EXCEPTION 'payload of %: % must be the id of a row of %', p_job, v_job.subject_field, v_job.subject_table
+        USING ERRCODE = '22023', COLUMN = v_job.subject_field;
+    END IF;
+    v_subject := (v_value #>> '{}')::int;
+    EXECUTE CASE v_job.subject_table
+      WHEN 'website_sites' THEN 'SELECT s.id FROM public.website_sites s WHERE s.id = $1 AND s.deleted_at IS NULL'
+      WHEN 'website_form_submissions' THEN
+        'SELECT f.site_id FROM public.website_form_submissions s JOIN public.website_forms f ON f.id = s.form_id WHERE s.id = $1'
+      ELSE format('SELECT t.site_id FROM public.%I t WHERE t.id = $1', v_job.subject_table)
+    END INTO v_site USING v_subject;
+    GET DIAGNOSTICS v_found = ROW_COUNT;
+    IF v_found = 0 THEN
+      RAISE EXCEPTION 'payload of %: % %: no such row of %', p_job, v_job.subject_field, v_subject, v_job.subject_table
+        USING ERRCODE = '22023', COLUMN = v_job.subject_field;
+    END IF;
+  END IF;
+  v_reason := website_worker.hold_reason(v_job.domain, coalesce(v_site, 0));
+
+  -- Uses work_unfinished_key. The insert waits for whoever is inserting the same key; its row is then visible to the
+  -- second statement, unless it finished in between, and the next round inserts.
+  LOOP
+    RETURN QUERY INSERT INTO website_worker.work AS w
+      (job, key, site_id, payload, label, state, reason, trigger, next_at, rung_at, created_at)
+    VALUES (p_job, v_key, v_site, p_payload, left(p_job || ' ' || v_key, 120),
+      CASE WHEN v_reason IS NULL THEN 'owed' ELSE 'held' END, v_reason, p_trigger, now(),
+      CASE WHEN p_rung AND v_reason IS NULL THEN now() END, now())
+    ON CONFLICT (job, key) WHERE state IN ('owed', 'running', 'held') DO NOTHING
+    RETURNING w.id, w.job, w.key, w.site_id, w.label, w.state, w.reason, w.generation,
+      w.attempts, w.next_at, true;
+    EXIT WHEN FOUND;
+    RETURN QUERY SELECT w.id, w.job, w.key, w.site_id, w.label, w.state, w.reason, w.generation,
+      w.attempts, w.next_at, false
+      FROM website_worker.work w
+      WHERE w.job = p_job AND w.key = v_key AND w.state IN ('owed', 'running', 'held');
+    EXIT WHEN FOUND;
+  END LOOP;
+END $$;
+--> statement-breakpoint
+-- Enqueues a job in the caller's own transaction; returns the work item's id.
+CREATE OR REPLACE FUNCTION website_worker.enqueue(job text, payload jsonb)
+RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  v_id bigint;
+BEGIN
+  IF NOT EXISTS (SELECT FROM website_worker.jobs j WHERE j.job = enqueue.job AND j.is_public) THEN
+    RAISE EXCEPTION 'job % is unknown; known jobs: %', coalesce(quote_literal(enqueue.job), 'null'),
+      (SELECT coalesce(string_agg(j.job, ', ' ORDER BY j.job), 'none') FROM website_worker.jobs j WHERE j.is_public)
+      USING ERRCODE = '22023', COLUMN = 'job';
+  END IF;
+  SELECT i.id INTO v_id FROM website_worker.enqueue_item(enqueue.job, enqueue.payload, false, 'request') i;
+  RETURN v_id;
+END $$;
+--> statement-breakpoint
+REVOKE ALL ON FUNCTION website_worker.accept_events(int[], text[], text[], text[], text[], boolean),
+  website_worker.enqueue_item(text, jsonb, boolean, text) FROM PUBLIC;
+--> statement-breakpoint
+GRANT EXECUTE ON FUNCTION website_worker.emit_event(int, text, jsonb, text), website_worker.enqueue(text, jsonb) TO PUBLIC;
