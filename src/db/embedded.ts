@@ -9,6 +9,7 @@ import { launch } from './embedded/launch.ts'
 import { withLock } from './embedded/lock.ts'
 import { findPlace, type Place, rootFolders } from './embedded/place.ts'
 import { endPostmaster, findPostmaster, type Postmaster } from './embedded/postmaster.ts'
+import { isAlive } from './embedded/processes.ts'
 import { hasUsers, register } from './embedded/users.ts'
 
 export interface EmbeddedOptions {
@@ -58,7 +59,7 @@ async function start(place: Place, lock: string, options: EmbeddedOptions): Prom
   try {
     const { server, adopted, password, data } = await withLock(lock, () => findOrLaunch(place, options))
     const exiting = () => {
-      if (registration.leaveNow()) process.kill(server.pid, 'SIGINT')
+      if (registration.leaveNow() && isAlive(server.pid)) process.kill(server.pid, 'SIGINT')
     }
     process.on('exit', exiting)
     let stopped: Promise<void> | undefined

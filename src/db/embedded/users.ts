@@ -1,10 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync, rmSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Account, give } from './account.ts'
 import { holds, isAlive, ownTicket } from './processes.ts'
-import { readdirSync } from 'node:fs'
 
 /** One start's entry among the processes that use a server; the last to leave stops it. */
 export interface Registration {
@@ -23,9 +22,13 @@ export async function register(home: string, account: Account | undefined): Prom
   return {
     leave: () => rm(own, { force: true }),
     leaveNow() {
-      rmSync(own, { force: true })
-      const others = readdirSync(folder).map((name) => readFileSync(join(folder, name), 'utf8'))
-      return !others.some((ticket) => isAlive(Number.parseInt(ticket)))
+      try {
+        rmSync(own, { force: true })
+        const others = readdirSync(folder).map((name) => readFileSync(join(folder, name), 'utf8'))
+        return !others.some((ticket) => isAlive(Number.parseInt(ticket)))
+      } catch {
+        return false
+      }
     },
   }
 }
