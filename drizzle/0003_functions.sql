@@ -194,6 +194,10 @@ BEGIN
       WHEN 'number' THEN trim_scale((v_value #>> '{}')::numeric)::text ELSE v_value #>> '{}' END;
   END LOOP;
   v_key := array_to_string(v_parts, ':');
+  IF octet_length(v_key) > 1000 THEN
+    RAISE EXCEPTION 'payload of %: % is too long', p_job, array_to_string(v_job.key_fields, ', ')
+      USING ERRCODE = '22023', COLUMN = v_job.key_fields[1];
+  END IF;
 
   IF v_job.subject_table IS NOT NULL THEN
     v_value := p_payload -> v_job.subject_field;
@@ -226,11 +230,10 @@ BEGIN
       CASE WHEN v_reason IS NULL THEN 'owed' ELSE 'held' END, v_reason, p_trigger, now(),
       CASE WHEN p_rung AND v_reason IS NULL THEN now() END, now())
     ON CONFLICT (job, key) WHERE state IN ('owed', 'running', 'held') DO NOTHING
-    RETURNING w.id, w.job, w.key, w.site_id, w.label, w.state, w.reason, w.generation,
-      w.attempts, w.next_at, true;
+    RETURNING w.id, w.job, w.key, w.site_id, w.label, w.state, w.reason, w.generation, w.attempts, w.next_at, true;
     EXIT WHEN FOUND;
-    RETURN QUERY SELECT w.id, w.job, w.key, w.site_id, w.label, w.state, w.reason, w.generation,
-      w.attempts, w.next_at, false
+    RETURN QUERY SELECT w.id, w.job, w.key, w.site_id, w.label, w.state, w.reason, w.generation, w.attempts, w.next_at,
+      false
       FROM website_worker.work w
       WHERE w.job = p_job AND w.key = v_key AND w.state IN ('owed', 'running', 'held');
     EXIT WHEN FOUND;

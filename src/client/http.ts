@@ -1,0 +1,144 @@
+import { noAnswer, parseJson, problemOf, WorkerApiError } from './problem.ts'
+import type {
+  AcceptedEventView,
+  DeliveryDetail,
+  DeliveryPage,
+  DeliveryStatus,
+  DeliveryView,
+  EnqueuedJob,
+  EventResult,
+  JobView,
+  NewEvent,
+  WebhookView,
+} from './schemas.ts'
+
+export interface ClientOptions {
+  /** Where the API listens, e.g. `http://website-worker:3000`; may end in a path. */
+  url: string
+  /** The secret of one of its `API_KEYS`. */
+  apiKey: string
+  /** How long a call may take, its answer's body included. Default: 10000. */
+  timeoutMs?: number
+}
+
+/** An event to send; `occurredAt` may be a Date. Give it an `id` and sending it twice has one effect. */
+export type SentEvent = Omit<NewEvent, 'occurredAt'> & { occurredAt?: Date | string | undefined }
+
+export interface DeliveriesFilter {
+  status?: DeliveryStatus
+}
+
+/** The HTTP API, call by call. Every call throws `WorkerApiError` when it fails. */
+export interface Client {
+  /** Resolves once the event is committed; its deliveries follow. */
+  emitEvent(event: SentEvent): Promise<AcceptedEventView>
+  /** Any number of events, in as many requests as it takes; one answer per event, in order. */
+  emitEvents(events: readonly SentEvent[]): Promise<EventResult[]>
+  enqueue(job: string, payload: object, options?: { idempotencyKey?: string }): Promise<EnqueuedJob>
+  getJob(job: string, jobId: number): Promise<JobView>
+  retryJob(job: string, jobId: number): Promise<JobView>
+  cancelJob(job: string, jobId: number): Promise<JobView>
+  getWebhook(webhookId: number): Promise<WebhookView>
+  /** Every delivery of a webhook or a site; further pages are fetched as they are needed. */
+  listDeliveries(
+    of: ({ webhookId: number } | { siteId: number }) & DeliveriesFilter,
+  ): AsyncGenerator<DeliveryView, void>
+  getDelivery(deliveryId: number): Promise<DeliveryDetail>
+  retryDelivery(deliveryId: number): Promise<DeliveryView>
+  cancelDelivery(deliveryId: number): Promise<DeliveryView>
+}
+
+const maxBatchEvents = 1000
+/** Below the API's limit for a batch, 8 MiB, with room for the envelope. */
+const maxBatchBytes = 8_000_000
+
+/** A client of the HTTP API. */
+export function createClient(options: ClientOptions): Client {
+  const base = options.url.replace(/\/+$/, '')
+  const timeoutMs = options.timeoutMs ?? 10_000
+
+  async function call<T>(method: 'GET' | 'POST', path: string, body?: string, headers?: Record<string, string>) {
+    let status: number
+    let text: string
+    try {
+      const response = await fetch(base + path, {
+        method,
+        headers: {
+          accept: 'application/json',
+          authorization: `Bearer ${options.apiKey}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...headers,
+        },
+        // A redirect would carry the key elsewhere.
+        redirect: 'error',
+        signal: AbortSignal.timeout(timeoutMs),
+        ...(body === undefined ? {} : { body }),
+      })
+      status = response.status
+      text = await response.text()
+    } catch (cause) {
+      throw new WorkerApiError(noAnswer(`${method} ${path}`, timeoutMs, cause), { cause })
+    }
+    const answer = parseJson(text)
+    if (status >= 200 && status < 300 && answer !== undefined) return answer as T
+    throw new WorkerApiError(problemOf(status, answer, `${method} ${path}`))
+  }
+
+  const get = <T>(path: string) => call<T>('GET', path)
+  const post = <T>(path: string) => call<T>('POST', path)
+  const jobPath = (job: string, jobId: number) => `/v1/jobs/${encodeURIComponent(job)}/${jobId}`
+
+  return {
+    emitEvent: (event) => call('POST', '/v1/events', JSON.stringify(event)),
+    async emitEvents(events) {
+      const results: EventResult[] = []
+      for (const batch of batches(events)) {
+        const answer = await call<{ results: EventResult[] }>('POST', '/v1/events/batch', batch)
+        results.push(...answer.results)
+      }
+      return results
+    },
+    enqueue: (job, payload, { idempotencyKey } = {}) =>
+      call(
+        'POST',
+        `/v1/jobs/${encodeURIComponent(job)}`,
+        JSON.stringify(payload),
+        idempotencyKey === undefined ? {} : { 'idempotency-key': idempotencyKey },
+      ),
+    getJob: (job, jobId) => get(jobPath(job, jobId)),
+    retryJob: (job, jobId) => post(`${jobPath(job, jobId)}/retry`),
+    cancelJob: (job, jobId) => post(`${jobPath(job, jobId)}/cancel`),
+    getWebhook: (webhookId) => get(`/v1/webhooks/${webhookId}`),
+    async *listDeliveries(of) {
+      const path = 'webhookId' in of ? `/v1/webhooks/${of.webhookId}/deliveries` : `/v1/sites/${of.siteId}/deliveries`
+      const query = new URLSearchParams(of.status === undefined ? {} : { status: of.status })
+      for (;;) {
+        const page = await get<DeliveryPage>(query.size > 0 ? `${path}?${query}` : path)
+        yield* page.items
+        if (page.nextCursor === null) return
+        query.set('cursor', page.nextCursor)
+      }
+    },
+    getDelivery: (deliveryId) => get(`/v1/deliveries/${deliveryId}`),
+    retryDelivery: (deliveryId) => post(`/v1/deliveries/${deliveryId}/retry`),
+    cancelDelivery: (deliveryId) => post(`/v1/deliveries/${deliveryId}/cancel`),
+  }
+}
+
+/** Request bodies that the API takes, each with as many events as fit. */
+function* batches(events: readonly SentEvent[]): Generator<string> {
+  let batch: string[] = []
+  let bytes = 0
+  for (const event of events) {
+    const text = JSON.stringify(event)
+    const length = Buffer.byteLength(text) + 1
+    if (batch.length === maxBatchEvents || (batch.length > 0 && bytes + length > maxBatchBytes)) {
+      yield `{"events":[${batch.join(',')}]}`
+      batch = []
+      bytes = 0
+    }
+    batch.push(text)
+    bytes += length
+  }
+  if (batch.length > 0) yield `{"events":[${batch.join(',')}]}`
+}
