@@ -11,7 +11,8 @@ const integer = (min: number, max: number) => z.coerce.number().int().min(min).m
 const postgresUrl = z.url({ protocol: /^postgres(ql)?$/, error: 'expected postgres://user:password@host/database' })
 
 const redisUrl = z.string().regex(/^rediss?(\+cluster|\+sentinel)?:\/\/.+/, {
-  error: 'expected redis://host:6379, rediss://…, redis+cluster://a:7000,b:7000 or redis+sentinel://a:26379,b:26379/master',
+  error:
+    'expected redis://host:6379, rediss://…, redis+cluster://a:7000,b:7000 or redis+sentinel://a:26379,b:26379/master',
 })
 
 const apiKeys = z.string().transform((text, context) =>
@@ -22,7 +23,12 @@ const apiKeys = z.string().transform((text, context) =>
     .map((part, index) => {
       const [name, secret, scopes = 'enqueue|ops'] = part.split(':')
       const list = scopes.split('|')
-      if (!name || !secret || part.split(':').length > 3 || list.some((scope) => scope !== 'enqueue' && scope !== 'ops')) {
+      if (
+        !name ||
+        !secret ||
+        part.split(':').length > 3 ||
+        list.some((scope) => scope !== 'enqueue' && scope !== 'ops')
+      ) {
         context.addIssue(`entry ${index + 1} isn't name:secret[:enqueue|ops]`)
         return z.NEVER
       }
@@ -71,7 +77,10 @@ const retrySchedule = z.string().transform((text, context) => {
 const schema = z.object({
   DATABASE_URL: postgresUrl.optional(),
   REDIS_URL: redisUrl.optional(),
-  QUEUE_PREFIX: z.string().regex(/^[A-Za-z0-9_-]{1,50}$/, { error: 'only letters, digits, - and _' }).default('website-worker'),
+  QUEUE_PREFIX: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,50}$/, { error: 'only letters, digits, - and _' })
+    .default('website-worker'),
   HOST: z.string().optional(),
   PORT: integer(0, 65_535).default(3000),
   API_KEYS: apiKeys.optional(),

@@ -27,6 +27,8 @@ export interface QueueBackend {
   /** Calls back whenever the queue becomes reachable. */
   onReady(listener: () => void): void
   readMark(): Promise<QueueMark | null>
+  /** Counts one further if the queue still is `queueId`, in one step; null when it isn't, or is empty. */
+  advanceMark(queueId: string): Promise<number | null>
   writeMark(mark: QueueMark): Promise<void>
   close(): Promise<void>
 }
@@ -38,7 +40,9 @@ export function createQueues(options: QueueOptions, factory?: typeof createPostg
     queue(job: string): Queue<RingData> {
       let queue = queues.get(job)
       if (!queue) {
-        queue = (factory ? new Queue(job, options as never, factory as never) : new Queue(job, options)) as Queue<RingData>
+        queue = (
+          factory ? new Queue(job, options as never, factory as never) : new Queue(job, options)
+        ) as Queue<RingData>
         // The backend reports its own outages; an unheard 'error' would end the process.
         queue.on('error', () => {})
         queues.set(job, queue)
@@ -107,6 +111,13 @@ export function openPostgresQueues(options: { url: string; workers: number }): Q
       const [row] = await query('SELECT queue_id, counter FROM bullmq.website_worker_mark WHERE id = 1')
       return row ? { queueId: row.queue_id, counter: Number(row.counter) } : null
     },
+    async advanceMark(queueId) {
+      const [row] = await query(
+        'UPDATE bullmq.website_worker_mark SET counter = counter + 1 WHERE id = 1 AND queue_id = $1 RETURNING counter',
+        [queueId],
+      )
+      return row ? Number(row.counter) : null
+    },
     async writeMark(mark) {
       await query(
         `INSERT INTO bullmq.website_worker_mark (queue_id, counter) VALUES ($1, $2)
@@ -121,9 +132,14 @@ export function openPostgresQueues(options: { url: string; workers: number }): Q
   }
 }
 
-/** Rings in Redis: production, and anything with more than one process. */
-export function openRedisQueues(options: RedisBackendOptions): QueueBackend {
+// In one step: a wipe between reading and writing would otherwise be overwritten and never noticed.
+const advance = `if redis.call('hget', KEYS[1], 'queueId') ~= ARGV[1] then return nil end
+return redis.call('hincrby', KEYS[1], 'counter', 1)`
+
+/** Rings in Redis: production, and anything with more than one process. A Redis that is away is waited for a moment only. */
+export async function openRedisQueues(options: RedisBackendOptions, waitMs = 1_000): Promise<QueueBackend> {
   const redis = openRedis(options)
+  await redis.whenReady(waitMs)
   const queues = createQueues({ connection: redis.commands, prefix: redis.prefix, skipWaitingForReady: true })
   const markKey = `${redis.prefix}:mark`
   return {
@@ -136,6 +152,10 @@ export function openRedisQueues(options: RedisBackendOptions): QueueBackend {
     async readMark() {
       const mark = await redis.commands.hgetall(markKey)
       return mark.queueId ? { queueId: mark.queueId, counter: Number(mark.counter) } : null
+    },
+    async advanceMark(queueId) {
+      const counter = await redis.commands.eval(advance, 1, markKey, queueId)
+      return counter === null ? null : Number(counter)
     },
     async writeMark(mark) {
       await redis.commands.hset(markKey, { queueId: mark.queueId, counter: String(mark.counter) })

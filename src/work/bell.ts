@@ -28,7 +28,10 @@ export function ringName(ring: Pick<Ring, 'job' | 'label' | 'attempts'>): string
 export const ringId = (ring: { workId: number; generation: number }) => `${ring.workId}-${ring.generation}`
 
 /** Rings within a few milliseconds of each other travel together. `deadlineMs`: when an answer counts as lost. Default: 2000. */
-export function createBell(deps: { db: Db; backend: QueueBackend; log: Logger }, options: { deadlineMs?: number } = {}): Bell {
+export function createBell(
+  deps: { db: Db; backend: QueueBackend; log: Logger },
+  options: { deadlineMs?: number } = {},
+): Bell {
   const deadlineMs = options.deadlineMs ?? 2_000
   let waiting = new Map<string, Ring[]>()
   let timer: NodeJS.Immediate | undefined
@@ -61,7 +64,9 @@ export function createBell(deps: { db: Db; backend: QueueBackend; log: Logger },
       await ringNow(job, rings)
     } catch (error) {
       deps.log.warn({ job, rings: rings.length, err: messageOf(error) }, 'could not ring; the dispatcher will')
-      await unmarkRung(deps.db, rings).catch((cause) => deps.log.warn({ job, err: messageOf(cause) }, 'could not give rings back'))
+      await unmarkRung(deps.db, rings).catch((cause) =>
+        deps.log.warn({ job, err: messageOf(cause) }, 'could not give rings back'),
+      )
     }
   }
 

@@ -40,7 +40,10 @@ export function parseRedisUrl(url: string): Target {
   }
 }
 
-function connect(target: Target, extra: { enableOfflineQueue?: boolean; maxRetriesPerRequest: number | null; commandTimeout?: number }) {
+function connect(
+  target: Target,
+  extra: { enableOfflineQueue?: boolean; maxRetriesPerRequest: number | null; commandTimeout?: number },
+) {
   // Quick at first, then twice a second: a Redis that comes back is noticed at once.
   const retryStrategy = (times: number) => Math.min(times * 50, 500)
   const options = { ...target.options, ...extra, connectTimeout: 5_000, keepAlive: 10_000, retryStrategy }
@@ -52,7 +55,11 @@ function connect(target: Target, extra: { enableOfflineQueue?: boolean; maxRetri
           clusterRetryStrategy: retryStrategy,
           enableOfflineQueue: extra.enableOfflineQueue ?? true,
         } as never)
-      : new Redis((target.kind === 'sentinel' ? { ...options, sentinels: target.nodes, name: target.master } : { ...options, ...node }) as never)
+      : new Redis(
+          (target.kind === 'sentinel'
+            ? { ...options, sentinels: target.nodes, name: target.master }
+            : { ...options, ...node }) as never,
+        )
   // Outages are reported by readiness and metrics; an unheard 'error' would end the process.
   redis.on('error', () => {})
   return redis
@@ -70,6 +77,17 @@ export function openRedis(options: RedisBackendOptions) {
     prefix: `{${options.prefix ?? 'website-worker'}}`,
     ready: () => commands.status === 'ready',
     onReady: (listener: () => void) => void commands.on('ready', listener),
+    /** Waits for the connection, but not long. */
+    async whenReady(timeoutMs: number) {
+      if (commands.status === 'ready') return
+      await new Promise<void>((resolve) => {
+        const late = setTimeout(resolve, timeoutMs)
+        commands.once('ready', () => {
+          clearTimeout(late)
+          resolve()
+        })
+      })
+    },
     async close() {
       commands.disconnect()
       blocking.disconnect()
@@ -92,7 +110,8 @@ export function judgeRedis(info: string): RedisFindings {
   const refusals: string[] = []
   const warnings: string[] = []
   const [major = 0, minor = 0] = version.split('.').map(Number)
-  if (version !== 'unknown' && (major < 6 || (major === 6 && minor < 2))) refusals.push(`Redis ${version} is too old: 6.2 or newer`)
+  if (version !== 'unknown' && (major < 6 || (major === 6 && minor < 2)))
+    refusals.push(`Redis ${version} is too old: 6.2 or newer`)
   const policy = value('maxmemory_policy')
   if (policy && policy !== 'noeviction') {
     refusals.push(`maxmemory-policy is ${policy}: a full Redis would drop queued work. Set it to noeviction`)
@@ -101,4 +120,22 @@ export function judgeRedis(info: string): RedisFindings {
     warnings.push('Redis keeps no append-only file: after its crash everything owed is rung again from Postgres')
   }
   return { version, refusals, warnings }
+}
+
+/** Asks a Redis how it is set up; undefined when it can't be reached in time. `timeoutMs` Default: 1500. */
+export async function checkRedis(options: RedisBackendOptions, timeoutMs = 1_500): Promise<RedisFindings | undefined> {
+  const redis = connect(parseRedisUrl(options.url), { maxRetriesPerRequest: null })
+  let late: NodeJS.Timeout | undefined
+  try {
+    const info = await Promise.race([
+      redis.info(),
+      new Promise<undefined>((resolve) => {
+        late = setTimeout(() => resolve(undefined), timeoutMs)
+      }),
+    ])
+    return info === undefined ? undefined : judgeRedis(info)
+  } finally {
+    clearTimeout(late)
+    redis.disconnect()
+  }
 }

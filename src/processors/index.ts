@@ -1,0 +1,17 @@
+import type { JobName, Payload } from '../queues/index.ts'
+import type { Processor } from './contract.ts'
+import { deliverWebhook, type DeliverWebhookDeps } from './deliver-webhook.ts'
+import { maintain, type MaintainDeps } from './maintain.ts'
+
+/** Everything any processor is given. */
+export type ProcessorDeps = DeliverWebhookDeps & MaintainDeps
+
+// What `load` finds and `settle` writes is each processor's own business.
+// oxlint-disable-next-line typescript/no-explicit-any
+type AnyProcessor<P> = Processor<P, ProcessorDeps, any, any>
+
+/** How each job of the catalog is done. */
+export const processors: { [Name in JobName]: AnyProcessor<Payload<Name>> } = {
+  'deliver-webhook': deliverWebhook,
+  maintain,
+}

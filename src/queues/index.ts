@@ -1,0 +1,33 @@
+import type { z } from 'zod'
+import type { JobDefinition } from './define-job.ts'
+import { deliverWebhook } from './deliver-webhook.ts'
+import { maintain } from './maintain.ts'
+
+/** Every job there is. A job here without a processor of its name doesn't compile. */
+export const catalog = {
+  'deliver-webhook': deliverWebhook,
+  maintain,
+} as const
+
+export type JobName = keyof typeof catalog
+export type Payload<Name extends JobName> = z.output<(typeof catalog)[Name]['schema']>
+
+export interface JobSettings {
+  /** Waits before each attempt of a delivery, ms. Default: the job's own. */
+  webhookWaitsMs?: readonly number[] | undefined
+  /** Deliveries at once in one process. Default: the job's own. */
+  webhookConcurrency?: number | undefined
+}
+
+/** The catalog as this installation wants it. */
+export function configureJobs(settings: JobSettings = {}): (JobDefinition & { name: JobName })[] {
+  const { retry, worker } = catalog['deliver-webhook']
+  return [
+    {
+      ...catalog['deliver-webhook'],
+      retry: { ...retry, waitsMs: settings.webhookWaitsMs ?? retry.waitsMs },
+      worker: { ...worker, concurrency: settings.webhookConcurrency ?? worker.concurrency },
+    },
+    catalog.maintain,
+  ]
+}

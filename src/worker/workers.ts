@@ -1,0 +1,51 @@
+import { Worker, type Job } from 'bullmq'
+import type { JobDefinition } from '../queues/define-job.ts'
+import type { QueueBackend, RingData } from '../work/backend.ts'
+import type { AnyProcessor } from './processor.ts'
+import { createRunner, type RunnerDeps } from './run.ts'
+
+export interface Workers {
+  /** Takes no more rings, waits up to `graceMs` for runs, then gives the rest back to the queue. */
+  close(graceMs: number): Promise<void>
+}
+
+const pause = (ms: number) => new Promise<'late'>((resolve) => setTimeout(resolve, ms, 'late').unref())
+
+/** Starts one BullMQ worker per job. */
+export function startWorkers(
+  deps: Omit<RunnerDeps, 'signal' | 'writeSignal'> & { backend: QueueBackend },
+  jobs: readonly { definition: JobDefinition; processor: AnyProcessor }[],
+): Workers {
+  const runs = new AbortController()
+  const writes = new AbortController()
+  const workers = jobs.map(({ definition, processor }) => {
+    const run = createRunner({ ...deps, signal: runs.signal, writeSignal: writes.signal }, definition, processor)
+    const { concurrency, limiter } = definition.worker
+    const options = {
+      ...deps.backend.workerOptions,
+      concurrency,
+      ...(limiter && { limiter: { max: limiter.max, duration: limiter.durationMs } }),
+      // A crash is noticed within seconds; crashes are counted in the row, so the queue never gives up by itself.
+      lockDuration: 10_000,
+      stalledInterval: 5_000,
+      maxStalledCount: 1_000_000,
+    }
+    const handle = (ring: Job<RingData>) => run(ring)
+    const worker = deps.backend.factory
+      ? new Worker(definition.name, handle, options as never, deps.backend.factory as never)
+      : new Worker(definition.name, handle, options)
+    worker.on('error', (error: Error) => deps.log.debug({ job: definition.name, err: error.message }, 'worker error'))
+    return worker
+  })
+
+  return {
+    async close(graceMs) {
+      const closing = Promise.allSettled(workers.map((worker) => worker.close()))
+      if ((await Promise.race([closing, pause(graceMs)])) !== 'late') return
+      runs.abort(new Error('the process is shutting down'))
+      if ((await Promise.race([closing, pause(2_000)])) !== 'late') return
+      writes.abort(new Error('the process is shutting down'))
+      await Promise.allSettled(workers.map((worker) => worker.close(true)))
+    },
+  }
+}
