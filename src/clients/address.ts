@@ -53,6 +53,15 @@ export function parseRanges(cidrs: readonly string[]): Ranges {
   })
 }
 
+function parse(ip: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
+  const version = isIP(ip)
+  if (version === 0) return undefined
+  // ipaddr.js takes `::127.0.0.1` for v4-mapped; written in hex, as URL does, it doesn't.
+  if (version === 6 && ip.includes('.'))
+    return ipaddr.parse(new URL(`http://[${ip.split('%')[0]}]`).hostname.slice(1, -1))
+  return ipaddr.parse(ip)
+}
+
 function within(address: ipaddr.IPv4 | ipaddr.IPv6, ranges: Ranges): boolean {
   return ranges.some(([network, bits]) => network.kind() === address.kind() && address.match(network, bits))
 }
@@ -62,8 +71,8 @@ function within(address: ipaddr.IPv4 | ipaddr.IPv6, ranges: Ranges): boolean {
  * routable unicast or lies in `allowed`. A v4-mapped address is the same host as its v4 one, so `allowed` covers it too.
  */
 export function addressRefusal(ip: string, allowed: Ranges): string | null {
-  if (isIP(ip) === 0) return 'not an address'
-  const address = ipaddr.parse(ip)
+  const address = parse(ip)
+  if (!address) return 'not an address'
   if (within(address, allowed)) return null
   const range: string = address.range()
   if (address.kind() === 'ipv6') {

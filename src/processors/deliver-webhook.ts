@@ -1,0 +1,177 @@
+import { classify } from '../clients/classify.ts'
+import { customHeaders } from '../clients/custom-headers.ts'
+import type { Sender } from '../clients/http-sender.ts'
+import { sign } from '../clients/signature.ts'
+import { loadDeliveries, recordDeliveries, type LedgerEntry, type LoadedDelivery } from '../db/queries/deliver.ts'
+import { disableWebhooks, foldHealth, recordHealth } from '../db/queries/webhook-health.ts'
+import { AppError } from '../errors.ts'
+import { deliverWebhook, type DeliverWebhookPayload } from '../queues/deliver-webhook.ts'
+import { nextWaitMs, type RetrySchedule } from '../queues/retry-schedule.ts'
+import type { Outcome, Processor, SettledRun } from './contract.ts'
+
+export interface DeliverWebhookDeps {
+  sender: Sender
+  /** The schedule in force, so that a receiver's `Retry-After` never shortens it. Default: the job's. */
+  retry?: RetrySchedule
+  /** Default: the system's clock. */
+  now?: () => Date
+  /** Default: `Math.random`. */
+  random?: () => number
+}
+
+/** What a run leaves for the ledger. */
+export interface DeliveryRecord {
+  /** The webhook whose health the attempt tells about; null when nothing was sent, or nothing new was learnt. */
+  healthOf: number | null
+  sent: LedgerEntry['sent']
+  delivered: boolean
+  error: string | null
+  /** True when only the schedule could end it. */
+  retriable: boolean
+  /** Why this webhook must be switched off. */
+  disable?: { webhookId: number; reason: string }
+}
+
+/** Why events wait for a webhook that the worker itself switched off. */
+export const heldForDisabledWebhook = 'webhook disabled'
+
+const askedAgain: readonly string[] = ['retry', 'replay']
+const healthFreshMs = 10_000
+
+/** Sends an event to a webhook and keeps its ledger (Standard Webhooks). */
+export const deliverWebhookProcessor: Processor<
+  DeliverWebhookPayload,
+  DeliverWebhookDeps,
+  LoadedDelivery,
+  DeliveryRecord
+> = {
+  async load(db, items) {
+    const rows = await loadDeliveries(
+      db,
+      items.map((item) => item.payload.deliveryId),
+    )
+    const byDelivery = new Map(rows.map((row) => [row.deliveryId, row]))
+    const byItem = new Map<number, LoadedDelivery>()
+    for (const { workId, payload } of items) {
+      const row = byDelivery.get(payload.deliveryId)
+      if (row) byItem.set(workId, row)
+    }
+    return byItem
+  },
+
+  async process(_payload, deps, { loaded, trigger, attempt, signal }) {
+    if (!loaded) return { kind: 'failed', error: 'the delivery was deleted, with or without its webhook' }
+    if (loaded.deliveredAt && !askedAgain.includes(trigger)) return { kind: 'done' }
+    const { webhookId, targetUrl, secret } = loaded
+    if (webhookId === null || targetUrl === null || secret === null) return unsent('the webhook was deleted')
+    if (!loaded.isActive) {
+      if (!loaded.disabledAt) return unsent('the webhook is switched off')
+      return {
+        ...unsent(`held: the webhook was disabled: ${loaded.disabledReason}`),
+        kind: 'held',
+        reason: heldForDisabledWebhook,
+      }
+    }
+    if (loaded.eventId === null || loaded.storedEventId === null) return unsent('the event is no longer stored')
+    if (loaded.body === null) return unsent("the event's payload was removed after its retention period")
+
+    const at = deps.now?.() ?? new Date()
+    const timestamp = Math.floor(at.getTime() / 1_000)
+    const body = Buffer.from(loaded.body)
+    let signature: string
+    try {
+      signature = sign(secret, loaded.eventId, timestamp, body)
+    } catch (error) {
+      if (error instanceof AppError) return unsent(error.message)
+      throw error
+    }
+    const custom = customHeaders(loaded.headers)
+    const ours = ['webhook-id', loaded.eventId, 'webhook-timestamp', String(timestamp), 'webhook-signature', signature]
+    const answer = await deps.sender.post({ url: targetUrl, headers: [...ours, ...custom.pairs], body, signal })
+
+    const nowMs = at.getTime() + answer.durationMs
+    const verdict = classify(answer, nowMs)
+    const delivered = verdict.kind === 'delivered'
+    const stoppedByUs = answer.kind === 'none' && answer.cause === 'aborted'
+    const record: DeliveryRecord = {
+      healthOf: stoppedByUs || !isNews(loaded, delivered, nowMs) ? null : webhookId,
+      sent: {
+        at,
+        durationMs: answer.durationMs,
+        statusCode: answer.kind === 'answer' ? answer.statusCode : null,
+        responseBody: answer.kind === 'answer' ? answer.bodyText : null,
+      },
+      delivered,
+      error: delivered ? null : verdict.error + leftOut(custom.leftOut),
+      retriable: verdict.kind === 'retry',
+    }
+    switch (verdict.kind) {
+      case 'delivered':
+        return { kind: 'done', record }
+      case 'gone':
+        return {
+          kind: 'failed',
+          error: verdict.error,
+          record: { ...record, disable: { webhookId, reason: 'answered 410 Gone' } },
+        }
+      case 'failed':
+        return { kind: 'failed', error: verdict.error, record }
+      case 'retry': {
+        if (verdict.afterMs === null) return { kind: 'retry', error: verdict.error, record }
+        const waitMs = nextWaitMs(deps.retry ?? deliverWebhook.retry, attempt, deps.random ?? Math.random) ?? 0
+        return { kind: 'retry', error: verdict.error, at: new Date(nowMs + Math.max(waitMs, verdict.afterMs)), record }
+      }
+    }
+  },
+
+  async settle(tx, runs) {
+    await recordDeliveries(tx, runs.map(ledgerEntry))
+    const attempts = runs.flatMap(({ record: { healthOf, sent, delivered } }) =>
+      healthOf !== null && sent ? [{ webhookId: healthOf, at: sent.at, ok: delivered }] : [],
+    )
+    if (attempts.length > 0) await recordHealth(tx, foldHealth(attempts))
+    const disable = runs.flatMap(({ record }) => record.disable ?? [])
+    for (const reason of new Set(disable.map((each) => each.reason))) {
+      const webhookIds = disable.filter((each) => each.reason === reason).map((each) => each.webhookId)
+      await disableWebhooks(tx, webhookIds, reason)
+    }
+  },
+}
+
+function unsent(error: string): Outcome<DeliveryRecord> & { kind: 'failed' } {
+  return { kind: 'failed', error, record: { healthOf: null, sent: null, delivered: false, error, retriable: false } }
+}
+
+/** A webhook that is as well, or as ill, as it was seconds ago needs no write: at full speed that halves them. */
+function isNews(loaded: LoadedDelivery, delivered: boolean, nowMs: number): boolean {
+  if (loaded.disabledAt) return true
+  const known = delivered
+    ? loaded.failingSince
+      ? null
+      : loaded.lastSuccessAt
+    : loaded.failingSince && loaded.lastFailureAt
+  return !known || nowMs - known.getTime() > healthFreshMs
+}
+
+function leftOut(names: readonly string[]): string {
+  if (names.length === 0) return ''
+  return ` (custom headers left out: ${names.map((name) => JSON.stringify(name.slice(0, 50))).join(', ')})`
+}
+
+function ledgerEntry({
+  payload,
+  trigger,
+  attempt,
+  outcome,
+  nextAt,
+  record,
+}: SettledRun<DeliverWebhookPayload, DeliveryRecord>): LedgerEntry {
+  const { sent, delivered, error } = record
+  return { deliveryId: payload.deliveryId, sent, delivered, error, message: error && error + whatNext(), trigger }
+
+  function whatNext(): string {
+    if (outcome === 'retry' && nextAt)
+      return `; next attempt at ${nextAt.toISOString().slice(0, 19).replace('T', ' ')} UTC`
+    return outcome === 'failed' && record.retriable ? `; gave up after ${attempt} attempts` : ''
+  }
+}
