@@ -85,9 +85,7 @@ async function start(place: Place, lock: string, options: EmbeddedOptions): Prom
 
 async function findOrLaunch(place: Place, options: EmbeddedOptions) {
   const durability = options.durability ?? 'full'
-  const binaries = await findBinaries(place.account, async () =>
-    place.account ? await rootFolders(place.account) : [place.home],
-  )
+  const binaries = await findBinaries(place.account, place.account ? rootFolders(place.account) : [place.home])
   const { data, password } = await openCluster(place, binaries, durability === 'full')
   const running = await settled(data)
   const server = running ?? (await launch(place, { binaries, data, port: options.port, durability }))

@@ -23,14 +23,14 @@ export const bareEnvironment = { PATH: '/usr/bin:/bin', LC_ALL: 'C', TZ: 'UTC' }
 /** The packaged binaries where the account can run them: in place, else copied once into one of the folders. */
 export async function findBinaries(
   account: Account | undefined,
-  foldersForCopy: () => Promise<string[]>,
+  foldersForCopy: Iterable<string> | AsyncIterable<string>,
 ): Promise<Binaries> {
   const packaged = locatePackage()
   const reasons: string[] = []
   await linkLibraries(packaged, packaged).catch((error: unknown) => reasons.push(messageOf(error)))
   const inPlace = await tryOut(packaged, account).catch((error: unknown) => void reasons.push(messageOf(error)))
   if (inPlace) return inPlace
-  for (const folder of await foldersForCopy()) {
+  for await (const folder of foldersForCopy) {
     try {
       return await tryOut(await copyInto(folder, packaged), account)
     } catch (error) {

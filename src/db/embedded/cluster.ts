@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { AppError } from '../../errors.ts'
@@ -41,12 +41,16 @@ async function versionOf(data: string): Promise<string | undefined> {
   }
 }
 
-/** initdb works in a folder of its own that gets its name when all is there, so a half-made one is never taken. */
+/**
+ * initdb works in a folder of its own that gets its name when all is there, so a half-made one is never taken.
+ * Random, because the initdb of a killed process may still be writing to its one.
+ */
 async function initialise({ home, account }: Place, binaries: Binaries, sync: boolean): Promise<string> {
-  const half = join(home, 'data.init')
-  const passwordFile = join(home, 'password.init')
-  await rm(half, { recursive: true, force: true })
-  await rm(passwordFile, { force: true })
+  for (const name of await readdir(home)) {
+    if (name.startsWith('init-')) await rm(join(home, name), { recursive: true, force: true }).catch(() => {})
+  }
+  const half = join(home, `init-${randomBytes(4).toString('hex')}`)
+  const passwordFile = `${half}.password`
   await mkdir(half, { mode: 0o700 })
   const password = randomBytes(24).toString('base64url')
   await writeFile(passwordFile, password, { mode: 0o600, flag: 'wx' })

@@ -36,10 +36,10 @@ export async function findPlace(dataDir: string): Promise<Place> {
 }
 
 /** Folders that root alone can write and everyone can enter: nobody else can plant or replace anything there. */
-export async function rootFolders(account: Account | undefined): Promise<string[]> {
-  const found: string[] = []
+export async function* rootFolders(account: Account): AsyncGenerator<string> {
   for (const parent of ['/var/lib', '/var/tmp', tmpdir()]) {
     const folder = join(parent, 'website-worker')
+    let usable = false
     try {
       await mkdir(folder, { mode: 0o755 }).catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'EEXIST') throw error
@@ -47,17 +47,18 @@ export async function rootFolders(account: Account | undefined): Promise<string[
       const seen = await lstat(folder)
       if (!seen.isDirectory() || seen.uid !== 0 || (seen.mode & 0o022) !== 0) continue
       await chmod(folder, 0o755)
-      if (await canEnter(folder, account)) found.push(folder)
+      usable = await canEnter(folder, account)
     } catch {
       continue
     }
+    if (usable) yield folder
   }
-  return found
 }
 
 async function makeOutside(folder: string, account: Account): Promise<string> {
-  const [parent] = await rootFolders(account)
-  if (!parent) throw new AppError('misconfigured', 'No folder was found for the embedded database; set DATABASE_URL.')
+  const { value: parent } = await rootFolders(account).next()
+  if (typeof parent !== 'string')
+    throw new AppError('misconfigured', 'No folder was found for the embedded database; set DATABASE_URL.')
   const hash = createHash('sha256').update(folder).digest('hex').slice(0, 12)
   const home = join(parent, `data-${hash}-${randomBytes(3).toString('hex')}`)
   // The pointer first: after a crash in between, it points to nothing and is replaced.
