@@ -1,7 +1,8 @@
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, chown, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { promisify } from 'node:util'
 import pg from 'pg'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { accountFor, canEnter, runAs } from '../../src/db/embedded/account.ts'
@@ -18,8 +19,16 @@ const nobodyReachesNode = (await canEnter(dirname(process.execPath), nobody)) &&
 let scratch: string
 let dataDir: string
 
-beforeAll(() => makeCheckout(checkout))
-afterAll(() => removeScratch(checkout))
+const seed = makeScratch()
+
+beforeAll(async () => {
+  await makeCheckout(checkout)
+  await (await startEmbeddedPostgres({ dataDir: join(seed, 'postgres'), durability: 'test' })).stop()
+})
+afterAll(() => {
+  removeScratch(checkout)
+  removeScratch(seed)
+})
 beforeEach(() => {
   scratch = makeScratch()
   dataDir = join(scratch, 'postgres')
@@ -27,6 +36,9 @@ beforeEach(() => {
 afterEach(() => removeScratch(scratch))
 
 const start = () => startEmbeddedPostgres({ dataDir, durability: 'test' })
+
+/** Spares a test that isn't about it the second that initdb takes. */
+const takeSeed = () => promisify(execFile)('cp', ['-a', join(seed, 'postgres'), scratch])
 
 async function query(url: string, text: string): Promise<unknown[]> {
   const client = new pg.Client({ connectionString: url })
@@ -70,6 +82,7 @@ describe('a server of our own', () => {
   })
 
   test('takes the port it is given', async () => {
+    await takeSeed()
     const first = await start()
     const port = Number(new URL(first.url).port)
     await first.stop()
@@ -102,6 +115,7 @@ describe('a server of our own', () => {
 
 describe('several users of one folder', () => {
   test('two starts at once share one server, and the last to leave stops it', async () => {
+    await takeSeed()
     const both = await Promise.all([start(), start()])
     expect(both.map((one) => one.adopted).toSorted()).toEqual([false, true])
     expect(both[0].pid).toBe(both[1].pid)
@@ -124,6 +138,7 @@ describe('several users of one folder', () => {
 
 describe('after a crash', () => {
   test('of the starter: the next start adopts its server, and stops it', async () => {
+    await takeSeed()
     const starter = spawnStarter(checkout, dataDir)
     const answer = up(await starter.answer)
     await leaveMark(answer.url)
@@ -138,6 +153,7 @@ describe('after a crash', () => {
   })
 
   test('of the server: the next start recovers', async () => {
+    await takeSeed()
     const first = await startEmbeddedPostgres({ dataDir })
     await leaveMark(first.url)
     process.kill(first.pid, 'SIGKILL')
@@ -149,6 +165,7 @@ describe('after a crash', () => {
   })
 
   test('of the machine: a stranger with the pid of the old server is no obstacle and stays alive', async () => {
+    await takeSeed()
     const first = await start()
     await leaveMark(first.url)
     const left = await readFile(join(dataDir, 'data/postmaster.pid'), 'utf8')
@@ -181,7 +198,7 @@ describe('after a crash', () => {
   })
 
   test('while it held the lock: the next start takes the lock over', async () => {
-    await mkdir(dataDir)
+    await takeSeed()
     await writeFile(join(dataDir, 'start.lock'), `${process.pid} not-our-birthmark`)
     const next = await start()
     await next.stop()
@@ -210,6 +227,7 @@ describe.runIf(root)('as root', () => {
   })
 
   test('a folder that becomes closed is named instead of replaced by an empty database', async () => {
+    await takeSeed()
     const first = await start()
     await first.stop()
     await chmod(scratch, 0o700)
@@ -245,6 +263,7 @@ describe.runIf(root)('as root', () => {
   })
 
   test.runIf(nobodyReachesNode)("an ordinary user is told when the database is someone else's", async () => {
+    await takeSeed()
     await (await start()).stop()
     const starter = spawnStarter(checkout, dataDir, runAs(nobody))
     expect(await starter.answer).toMatchObject({
