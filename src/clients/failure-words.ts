@@ -55,7 +55,7 @@ function unusual(code: string, error: Error, hostname: string): string {
   if (code === 'ENOTFOUND' || code === 'ENODATA') return `host not found: ${hostname}`
   if (code === 'EAI_AGAIN' || code === 'ESERVFAIL' || code === 'ETIMEOUT') return `host not found for now: ${hostname}`
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID') return `certificate is for another host than ${hostname}`
-  if (code.startsWith('HPE_')) return 'the answer is not HTTP'
+  if (code.startsWith('HPE_') || error.name === 'HTTPParserError') return 'the answer is not HTTP'
   if (code.startsWith('ERR_SSL_') || code === 'EPROTO') return 'no TLS connection possible'
   if (/certificate/i.test(error.message)) return `certificate not accepted: ${error.message}`
   return code === '' ? messageOf(error) : `${messageOf(error)} (${code})`
