@@ -22,10 +22,11 @@ BEGIN
   );
 
   -- Rows go in by (site, id), so that concurrent batches wait for each other instead of deadlocking; a webhook that is
-  -- being deleted is waited for and left out. Uses events' and website_sites' primary keys and
-  -- idx_website_webhooks_site_id.
+  -- being deleted is waited for and left out. Results of inserts meet in a GROUP BY, since the planner takes them for a
+  -- few rows and would join them with nested loops. Uses events_site_id_id_pk, website_sites_pkey, website_webhooks_pkey
+  -- and idx_website_webhooks_site_id.
   WITH candidates AS (
-    SELECT DISTINCT ON (i.site, i.id) i.n, i.site, i.id, i.event, i.body, i.hash
+    SELECT DISTINCT ON (i.site, i.id) i.site, i.id, i.event, i.body, i.hash
     FROM unnest(p_sites, v_ids, p_events, p_bodies, p_hashes) WITH ORDINALITY AS i(site, id, event, body, hash, n)
     JOIN public.website_sites s ON s.id = i.site AND s.deleted_at IS NULL
     ORDER BY i.site, i.id, i.n
@@ -38,13 +39,8 @@ BEGIN
     SELECT a.site_id, website_worker.hold_reason('webhooks', a.site_id) AS reason
     FROM (SELECT DISTINCT accepted.site_id FROM accepted) a
   ), wanted AS MATERIALIZED (
-    SELECT a.site_id, a.id AS event_id, w.id AS webhook_id,
-      coalesce(h.reason, CASE WHEN w.is_active IS NOT TRUE THEN 'webhook disabled' END) AS reason,
-      -- The host alone: user, path and query may hold a secret.
-      left(a.event || ' → ' || coalesce(substring(translate(w.target_url, chr(92), '/')
-        FROM '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#@[:space:][:cntrl:]]+)'), 'webhook ' || w.id), 120) AS label
+    SELECT a.site_id, a.id AS event_id, w.id AS webhook_id
     FROM accepted a
-    JOIN holds h ON h.site_id = a.site_id
     JOIN public.website_webhooks w ON w.site_id = a.site_id AND w.event = a.event
     LEFT JOIN website_worker.webhook_health wh ON wh.webhook_id = w.id
     WHERE w.is_active OR wh.disabled_at IS NOT NULL
@@ -55,33 +51,50 @@ BEGIN
     ORDER BY w.site_id, w.event_id, w.webhook_id
     ON CONFLICT DO NOTHING
     RETURNING id, webhook_id, event_id
+  ), made AS MATERIALIZED (
+    SELECT w.site_id, l.event_id, l.id, l.webhook_id,
+      coalesce(h.reason, CASE WHEN w.is_active IS NOT TRUE THEN 'webhook disabled' END) AS reason,
+      -- The host alone: user, path and query may hold a secret.
+      left(w.event || ' → ' || coalesce(substring(translate(w.target_url, chr(92), '/')
+        FROM '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#@[:space:][:cntrl:]]+)'), 'webhook ' || w.id), 120) AS label
+    FROM ledger l
+    JOIN public.website_webhooks w ON w.id = l.webhook_id
+    JOIN holds h ON h.site_id = w.site_id
   ), items AS (
     INSERT INTO website_worker.work
       (job, key, site_id, payload, label, state, reason, trigger, next_at, rung_at, created_at)
-    SELECT 'deliver-webhook', l.id::text, w.site_id, jsonb_build_object('deliveryId', l.id), w.label,
-      CASE WHEN w.reason IS NULL THEN 'owed' ELSE 'held' END, w.reason, 'event', now(),
-      CASE WHEN p_rung AND w.reason IS NULL THEN now() END, now()
-    FROM ledger l JOIN wanted w ON w.webhook_id = l.webhook_id AND w.event_id = l.event_id
-    ORDER BY l.id
+    SELECT 'deliver-webhook', m.id::text, m.site_id, jsonb_build_object('deliveryId', m.id), m.label,
+      CASE WHEN m.reason IS NULL THEN 'owed' ELSE 'held' END, m.reason, 'event', now(),
+      CASE WHEN p_rung AND m.reason IS NULL THEN now() END, now()
+    FROM made m ORDER BY m.id
     ON CONFLICT DO NOTHING
     RETURNING id, key, generation
-  ), made AS (
-    SELECT w.site_id, w.event_id, jsonb_agg(jsonb_build_object(
-      'id', l.id, 'webhookId', l.webhook_id, 'status', CASE WHEN w.reason IS NULL THEN 'pending' ELSE 'held' END,
-      'workId', i.id, 'generation', i.generation, 'label', w.label) ORDER BY l.id) AS deliveries
-    FROM ledger l
-    JOIN wanted w ON w.webhook_id = l.webhook_id AND w.event_id = l.event_id
-    LEFT JOIN items i ON i.key = l.id::text
-    GROUP BY w.site_id, w.event_id
+  ), fanned_out AS (
+    SELECT max(d.site_id) AS site_id, max(d.event_id) AS event_id, d.id, jsonb_build_object(
+      'id', d.id, 'webhookId', max(d.webhook_id), 'status', max(d.status),
+      'workId', max(d.work_id), 'generation', max(d.generation), 'label', max(d.label)) AS delivery
+    FROM (
+      SELECT m.site_id, m.event_id, m.id, m.webhook_id, CASE WHEN m.reason IS NULL THEN 'pending' ELSE 'held' END,
+        null::bigint, null::int, m.label FROM made m
+      UNION ALL
+      SELECT null, null, i.key::int, null, null, i.id, i.generation, null FROM items i
+    ) AS d(site_id, event_id, id, webhook_id, status, work_id, generation, label)
+    GROUP BY d.id
+  ), fresh AS (
+    SELECT f.site_id || ':' || f.event_id AS key,
+      coalesce(jsonb_agg(f.delivery ORDER BY f.id) FILTER (WHERE f.id IS NOT NULL), '[]') AS deliveries
+    FROM (
+      SELECT a.site_id, a.id, null::int, null::jsonb FROM accepted a
+      UNION ALL
+      SELECT o.site_id, o.event_id, o.id, o.delivery FROM fanned_out o
+    ) AS f(site_id, event_id, id, delivery)
+    GROUP BY f.site_id, f.event_id
   )
-  SELECT count(*), jsonb_object_agg(c.n::text, coalesce(m.deliveries, '[]')) INTO v_accepted, v_fresh
-  FROM accepted a
-  JOIN candidates c ON c.site = a.site_id AND c.id = a.id
-  LEFT JOIN made m ON m.site_id = a.site_id AND m.event_id = a.id;
+  SELECT count(*), coalesce(jsonb_object_agg(f.key, f.deliveries), '{}') INTO v_accepted, v_fresh FROM fresh f;
 
   IF v_accepted = cardinality(v_ids) THEN
-    RETURN QUERY SELECT i.n::int, i.id, 'accepted', v_fresh -> i.n::text
-      FROM unnest(v_ids) WITH ORDINALITY AS i(id, n) ORDER BY i.n;
+    RETURN QUERY SELECT i.n::int, i.id, 'accepted', v_fresh -> (i.site || ':' || i.id)
+      FROM unnest(p_sites, v_ids) WITH ORDINALITY AS i(site, id, n) ORDER BY i.n;
     RETURN;
   END IF;
 
@@ -90,10 +103,14 @@ BEGIN
   SELECT coalesce(max(x.delivery_watermark), 0) INTO v_watermark FROM website_worker.installation x;
   RETURN QUERY EXECUTE format($q$
     SELECT i.n::int, i.id,
-      CASE WHEN $4 ? i.n::text THEN 'accepted' WHEN s.id IS NULL OR e.id IS NULL THEN 'unknown_site'
+      CASE WHEN i.deliveries IS NOT NULL THEN 'accepted' WHEN s.id IS NULL OR e.id IS NULL THEN 'unknown_site'
         WHEN e.hash = i.hash THEN 'replayed' ELSE 'conflict' END,
-      coalesce($4 -> i.n::text, d.deliveries, '[]')
-    FROM unnest($1, $2, $3) WITH ORDINALITY AS i(site, id, hash, n)
+      coalesce(i.deliveries, d.deliveries, '[]')
+    FROM (
+      SELECT r.n, r.site, r.id, r.hash,
+        CASE row_number() OVER (PARTITION BY r.site, r.id ORDER BY r.n) WHEN 1 THEN $4 -> (r.site || ':' || r.id) END
+      FROM unnest($1, $2, $3) WITH ORDINALITY AS r(site, id, hash, n)
+    ) AS i(n, site, id, hash, deliveries)
     LEFT JOIN public.website_sites s ON s.id = i.site AND s.deleted_at IS NULL
     LEFT JOIN website_worker.events e ON e.site_id = s.id AND e.id = i.id
     LEFT JOIN LATERAL (
@@ -106,10 +123,10 @@ BEGIN
         SELECT k.state, k.label FROM website_worker.work k
         WHERE k.job = 'deliver-webhook' AND k.key = d.id::text ORDER BY k.id DESC LIMIT 1
       ) k ON true
-      WHERE w.site_id = e.site_id AND e.hash = i.hash AND NOT $4 ? i.n::text
+      WHERE w.site_id = e.site_id AND e.hash = i.hash AND i.deliveries IS NULL
     ) d ON true
     ORDER BY i.n
-  $q$, v_watermark) USING p_sites, v_ids, p_hashes, coalesce(v_fresh, '{}');
+  $q$, v_watermark) USING p_sites, v_ids, p_hashes, v_fresh;
 END $$;
 --> statement-breakpoint
 -- Emits an event in the caller's own transaction: rolled back with it, found by the dispatcher once committed.

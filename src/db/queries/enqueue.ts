@@ -74,7 +74,7 @@ export async function registerJobs(db: Db | Tx, catalog: readonly JobDefinition[
     key_fields: job.key,
     subject_field: job.subject?.field ?? null,
     subject_table: job.subject?.table ?? null,
-    is_public: job.scope !== 'none',
+    is_public: (job.scope ?? 'enqueue') === 'enqueue',
   }))
   // jobs_pkey; in one order, so that processes that boot together don't deadlock.
   await db.execute(sql`

@@ -1,0 +1,210 @@
+import { sql } from 'drizzle-orm'
+import type pg from 'pg'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { z } from 'zod'
+import { createDatabase } from '../../src/db/client.ts'
+import { enqueueItem, registerJobs } from '../../src/db/queries/enqueue.ts'
+import {
+  domains,
+  jobs,
+  websiteForms,
+  websiteFormSubmissions,
+  websitePages,
+  websiteSites,
+  work,
+} from '../../src/db/schema/index.ts'
+import { defineJob, type JobDefinition } from '../../src/queues/define-job.ts'
+import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts'
+import { connectAsMainApp, createSite, workOf } from './main-app.ts'
+
+const shared = { retry: { waitsMs: [0] }, worker: { concurrency: 1 } }
+const catalog: JobDefinition[] = [
+  defineJob({
+    ...shared,
+    name: 'publish-page',
+    domain: 'publishing',
+    schema: z.object({ pageId: z.int(), version: z.int().optional() }),
+    key: ['pageId'],
+    subject: { field: 'pageId', table: 'website_pages' },
+  }),
+  defineJob({
+    ...shared,
+    name: 'create-lead',
+    domain: 'leads',
+    schema: z.object({ submissionId: z.int() }),
+    key: ['submissionId'],
+    subject: { field: 'submissionId', table: 'website_form_submissions' },
+  }),
+  defineJob({
+    ...shared,
+    name: 'sync-products',
+    domain: 'erp',
+    schema: z.object({ siteId: z.int(), mode: z.string() }),
+    key: ['siteId', 'mode'],
+    subject: { field: 'siteId', table: 'website_sites' },
+  }),
+  defineJob({ ...shared, name: 'tidy', domain: 'maintenance', schema: z.object({}), key: [], scope: 'ops' }),
+]
+
+let database: TestDatabase
+let mainApp: pg.Pool
+let siteId: number
+let pageId: number
+
+beforeAll(async () => {
+  database = await createTestDatabase()
+  mainApp = await connectAsMainApp(database)
+})
+afterAll(async () => {
+  await mainApp.end()
+  await database.drop()
+})
+beforeEach(async () => {
+  const { db } = database
+  for (const table of [websiteSites, work, domains, jobs]) await db.delete(table)
+  await registerJobs(db, catalog)
+  siteId = await createSite(db)
+  const [page] = await db.insert(websitePages).values({ siteId, slug: 'home', title: 'Home' }).returning()
+  pageId = page!.id
+})
+
+const enqueue = (job: string | null, payload: unknown) =>
+  mainApp
+    .query<{ id: string }>('SELECT website_worker.enqueue($1, $2::jsonb) AS id', [job, JSON.stringify(payload)])
+    .then(({ rows }) => Number(rows[0]!.id))
+
+test('owes the job for a role without any grant, at the site of its row', async () => {
+  const id = await enqueue('publish-page', { pageId, version: 3 })
+  expect(await workOf(database.db, 'publish-page')).toMatchObject([
+    {
+      id,
+      key: String(pageId),
+      siteId,
+      payload: { pageId, version: 3 },
+      state: 'owed',
+      rungAt: null,
+      trigger: 'request',
+    },
+  ])
+})
+
+test('finds the site of a submission through its form, and takes a site for itself', async () => {
+  const [form] = await database.db.insert(websiteForms).values({ siteId, name: 'F', slug: 'f', fields: [] }).returning()
+  const [submission] = await database.db
+    .insert(websiteFormSubmissions)
+    .values({ formId: form!.id, data: {} })
+    .returning()
+  await enqueue('create-lead', { submissionId: submission!.id })
+  await enqueue('sync-products', { siteId, mode: 'full' })
+  const items = await database.db.select().from(work).orderBy(work.id)
+  expect(items.map((item) => [item.key, item.siteId, item.label])).toEqual([
+    [String(submission!.id), siteId, `create-lead ${submission!.id}`],
+    [`${siteId}:full`, siteId, `sync-products ${siteId}:full`],
+  ])
+})
+
+test('returns the unfinished item with the same key, and a new one once that has ended', async () => {
+  const id = await enqueue('publish-page', { pageId })
+  expect(await enqueue('publish-page', { pageId, version: 2 })).toBe(id)
+  for (const state of ['running', 'held'] as const) {
+    await database.db.update(work).set({ state })
+    expect(await enqueue('publish-page', { pageId })).toBe(id)
+  }
+  await database.db.update(work).set({ state: 'done', finishedAt: new Date() })
+  expect(await enqueue('publish-page', { pageId })).toBeGreaterThan(id)
+})
+
+test('leaves nothing behind a transaction that is rolled back', async () => {
+  const client = await mainApp.connect()
+  await client.query('BEGIN')
+  await client.query('SELECT website_worker.enqueue($1, $2)', ['publish-page', { pageId }])
+  await client.query('ROLLBACK')
+  client.release()
+  expect(await workOf(database.db, 'publish-page')).toEqual([])
+})
+
+test('makes one item however many connections ask at once', async () => {
+  const connections = Array.from({ length: 8 }, () => createDatabase({ url: database.url, max: 1 }))
+  try {
+    for (let round = 0; round < 10; round++) {
+      const items = await Promise.all(
+        connections.map(({ db }) => enqueueItem(db, 'sync-products', { siteId, mode: `m${round}` }, { rung: true })),
+      )
+      expect(new Set(items.map((item) => item.workId)).size).toBe(1)
+      expect(items.filter((item) => item.created)).toHaveLength(1)
+    }
+  } finally {
+    await Promise.all(connections.map((connection) => connection.close()))
+  }
+})
+
+test('holds the item while its domain or site is switched off', async () => {
+  await database.db.insert(domains).values({ domain: 'publishing', enabled: false })
+  const item = await enqueueItem(database.db, 'publish-page', { pageId }, { rung: true })
+  expect(item).toMatchObject({ state: 'held', reason: 'domain off', created: true, siteId })
+  expect(await workOf(database.db, 'publish-page')).toMatchObject([{ rungAt: null }])
+})
+
+test('promises the ring only where it was asked to, and says who asked', async () => {
+  const rung = await enqueueItem(database.db, 'publish-page', { pageId }, { rung: true, trigger: 'discovery' })
+  expect(rung).toMatchObject({ job: 'publish-page', generation: 1, attempts: 0, nextAt: expect.any(Date) })
+  const [item] = await workOf(database.db, 'publish-page')
+  expect(item).toMatchObject({ rungAt: rung.nextAt, trigger: 'discovery' })
+})
+
+test('names the job or the field that is wrong', async () => {
+  const invalid = (column: string, message: RegExp) => ({
+    code: '22023',
+    column,
+    message: expect.stringMatching(message),
+  })
+  const known = /known jobs: create-lead, publish-page, sync-products$/
+  await expect(enqueue('publish-pages', {})).rejects.toMatchObject(invalid('job', known))
+  await expect(enqueue('tidy', {})).rejects.toMatchObject(invalid('job', known))
+  await expect(enqueue(null, {})).rejects.toMatchObject(invalid('job', /null is unknown/))
+  for (const payload of [null, [], 'x', 7]) {
+    await expect(enqueue('publish-page', payload)).rejects.toMatchObject(invalid('payload', /object/))
+  }
+  await expect(enqueue('publish-page', {})).rejects.toMatchObject(invalid('pageId', /pageId is required/))
+  await expect(enqueue('publish-page', { pageId: null })).rejects.toMatchObject(invalid('pageId', /required/))
+  await expect(enqueue('publish-page', { pageId: [1] })).rejects.toMatchObject(invalid('pageId', /required/))
+  await expect(enqueue('sync-products', { siteId })).rejects.toMatchObject(invalid('mode', /mode is required/))
+  await expect(enqueue('sync-products', { siteId, mode: 'x'.repeat(2_000) })).rejects.toMatchObject(
+    invalid('siteId', /too long/),
+  )
+  for (const bad of ['1', 0, -1, 1.5, 2_147_483_648, 1e300, true]) {
+    await expect(enqueue('publish-page', { pageId: bad })).rejects.toMatchObject(
+      invalid('pageId', /must be the id|long/),
+    )
+  }
+  await expect(enqueue('publish-page', { pageId: 2_000_000_000 })).rejects.toMatchObject(
+    invalid('pageId', /2000000000: no such row of website_pages/),
+  )
+  await database.db.execute(sql`UPDATE website_sites SET deleted_at = now()`)
+  await expect(enqueue('sync-products', { siteId, mode: 'a' })).rejects.toMatchObject(invalid('siteId', /no such row/))
+  expect(await database.db.select().from(work)).toEqual([])
+})
+
+test('turns the refusal into an AppError that names the field', async () => {
+  const refused = (payload: Record<string, unknown>) =>
+    expect(enqueueItem(database.db, 'publish-page', payload, { rung: true })).rejects
+  await refused({}).toMatchObject({ name: 'AppError', code: 'invalid', field: 'pageId' })
+  await refused({ pageId, note: '\u0000' }).toMatchObject({ code: 'invalid', field: 'payload' })
+  await refused({ pageId, note: '\ud800' }).toMatchObject({ code: 'invalid', field: 'payload' })
+})
+
+test('registers what changed, and forgets a job only when none of its work is unfinished', async () => {
+  const version = () => database.db.execute(sql`SELECT job, xmin FROM website_worker.jobs ORDER BY job`)
+  const before = (await version()).rows
+  await registerJobs(database.db, catalog)
+  expect((await version()).rows).toEqual(before)
+
+  await enqueueItem(database.db, 'publish-page', { pageId }, { rung: false })
+  const lead = catalog.find((job) => job.name === 'create-lead')!
+  await registerJobs(database.db, [{ ...lead, scope: 'none' }])
+  const rows = await database.db.select().from(jobs).orderBy(jobs.job)
+  expect(rows.map((row) => [row.job, row.isPublic])).toEqual([
+    ['create-lead', false],
+    ['publish-page', true],
+  ])
+})
