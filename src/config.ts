@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { AppError } from './errors.ts'
-import { domains } from './queues/define-job.ts'
 import { parseRetrySchedule } from './queues/retry-schedule.ts'
 
 const secrets = ['DATABASE_URL', 'REDIS_URL', 'API_KEYS', 'BOARD_USERS'] as const
@@ -95,12 +94,6 @@ const schema = z.object({
 
 /** What the process runs with; defaults are the zero-install ones. */
 export type Config = z.output<typeof schema>
-
-/** `--only webhooks,erp`: the domains a worker takes work of. */
-export const onlyDomains = z
-  .string()
-  .transform((text) => text.split(',').map((part) => part.trim()))
-  .pipe(z.array(z.enum(domains)).min(1))
 
 function withSecretFiles(env: NodeJS.ProcessEnv, problems: string[]): Record<string, string> {
   const values: Record<string, string> = {}

@@ -1,7 +1,7 @@
 import type { JobName, Payload } from '../queues/index.ts'
 import type { Processor } from './contract.ts'
-import { deliverWebhook, type DeliverWebhookDeps } from './deliver-webhook.ts'
-import { maintain, type MaintainDeps } from './maintain.ts'
+import { deliverWebhookProcessor, type DeliverWebhookDeps } from './deliver-webhook.ts'
+import { maintainProcessor, type MaintainDeps } from './maintain.ts'
 
 /** Everything any processor is given. */
 export type ProcessorDeps = DeliverWebhookDeps & MaintainDeps
@@ -12,6 +12,6 @@ type AnyProcessor<P> = Processor<P, ProcessorDeps, any, any>
 
 /** How each job of the catalog is done. */
 export const processors: { [Name in JobName]: AnyProcessor<Payload<Name>> } = {
-  'deliver-webhook': deliverWebhook,
-  maintain,
+  'deliver-webhook': deliverWebhookProcessor,
+  maintain: maintainProcessor,
 }

@@ -7,7 +7,7 @@ export interface MaintainDeps {
   payloadsDays: number
 }
 
-export const maintain: Processor<Record<string, never>, MaintainDeps> = {
+export const maintainProcessor: Processor<Record<string, never>, MaintainDeps> = {
   async process(_payload, deps, context) {
     const pruned = await pruneOwnTables(deps.db, { payloadsDays: deps.payloadsDays, signal: context.signal })
     if (context.signal.aborted) return { kind: 'retry', error: 'stopped on the way' }

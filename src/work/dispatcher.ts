@@ -58,8 +58,8 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
 
   async function checkQueue(): Promise<number> {
     if ((await keepEpoch(deps.db, deps.backend)) === 'kept') return 0
-    const rearmed = await beginEpoch(deps.db, deps.backend, jobNames)
-    deps.log.warn({ rearmed }, 'the queue is new, was wiped or restored: everything owed is rung again')
+    const { rearmed, first } = await beginEpoch(deps.db, deps.backend, jobNames)
+    if (!first) deps.log.warn({ rearmed }, 'the queue was wiped, swapped or restored: everything owed is rung again')
     return rearmed
   }
 

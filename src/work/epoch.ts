@@ -32,9 +32,13 @@ export async function keepEpoch(db: Db, backend: QueueBackend): Promise<'kept' |
 /**
  * Begins a new epoch after a loss: everything rung so far is owed a new ring, paused queues are paused again, and only
  * then is the queue marked as ours, so that a crash on the way starts over.
- * @returns how many rings were taken back.
+ * @returns how many rings were taken back, and whether there was no queue before.
  */
-export async function beginEpoch(db: Db, backend: QueueBackend, jobs: readonly string[]): Promise<number> {
+export async function beginEpoch(
+  db: Db,
+  backend: QueueBackend,
+  jobs: readonly string[],
+): Promise<{ rearmed: number; first: boolean }> {
   const known = await readEpoch(db)
   const { rows: clock } = await db.execute(sql`SELECT now() AS now`)
   const before = new Date(clock[0]?.now as string)
@@ -50,7 +54,7 @@ export async function beginEpoch(db: Db, backend: QueueBackend, jobs: readonly s
             alarms = alarms + ${known.queueId === null ? 0 : 1}
         WHERE id = 1`,
   )
-  return rearmed
+  return { rearmed, first: known.queueId === null }
 }
 
 /** Pauses the queues that people paused, and resumes the others. */

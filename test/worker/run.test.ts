@@ -1,6 +1,7 @@
 import { eq } from 'drizzle-orm'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { z } from 'zod'
+import type { Db } from '../../src/db/client.ts'
 import { work } from '../../src/db/schema/worker.ts'
 import { enqueueItem } from '../../src/db/queries/enqueue.ts'
 import type { Outcome, RunContext } from '../../src/processors/contract.ts'
@@ -128,11 +129,11 @@ describe.each(['redis', 'postgres'] as const)('on %s', (backend) => {
           definition: definition(),
           processor: {
             process: async ({ n }: Payload) => ({ kind: 'done', record: n }),
-            settle: async (tx, runs: { record: number }[]) => {
+            settle: async (tx: Db, runs: { record: number }[]) => {
               if (runs.some((run) => run.record === 3)) await tx.execute(`SELECT 'x'::int`)
               settled.push(...runs.map((run) => run.record))
             },
-          },
+          } as never,
         },
       ],
     })

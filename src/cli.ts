@@ -1,0 +1,131 @@
+#!/usr/bin/env node
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { parseConfig } from './config.ts'
+import { diagnose } from './db/doctor.ts'
+import { createDatabase, type Db } from './db/client.ts'
+import { allSites, disableDomain, enableDomain, listDomains } from './db/domains.ts'
+import { uninstall } from './db/uninstall.ts'
+import { AppError } from './errors.ts'
+import { createLogger, migrateAll, openDatabaseUrl, version } from './main.ts'
+import { domains, type Domain } from './queues/define-job.ts'
+import { serve } from './serve.ts'
+
+const print = (line: string) => void process.stdout.write(`${line}\n`)
+
+function oneOf(text: string): Domain {
+  if (!(domains as readonly string[]).includes(text)) throw new InvalidArgumentError(`one of ${domains.join(', ')}`)
+  return text as Domain
+}
+
+function siteId(text: string): number {
+  if (!/^[1-9]\d{0,9}$/.test(text)) throw new InvalidArgumentError('a site id')
+  return Number(text)
+}
+
+/** Runs a command on the configured database, starting the embedded one when none is. */
+async function onDatabase(work: (db: Db, url: string) => Promise<void>): Promise<void> {
+  const source = await openDatabaseUrl(parseConfig(), createLogger('warn'))
+  const database = createDatabase({ url: source.url, max: 2 })
+  try {
+    await work(database.db, source.url)
+  } finally {
+    await database.close()
+    await source.stop()
+  }
+}
+
+const program = new Command('website-worker')
+  .description(
+    'Background worker of the Website Module: takes work from the main app and does it on BullMQ and PostgreSQL.',
+  )
+  .version(version)
+
+program
+  .command('start', { isDefault: true })
+  .description('API and worker in one process')
+  .action(() => serve({ api: true, worker: true }))
+
+program
+  .command('api')
+  .description('only the HTTP API; run workers beside it, on one Redis')
+  .action(() => serve({ api: true, worker: false }))
+
+program
+  .command('worker')
+  .description('only the worker')
+  .addOption(
+    new Option('--only <domains>', 'take work of these domains alone, e.g. webhooks,erp').argParser((text) =>
+      text.split(',').map((part) => oneOf(part.trim())),
+    ),
+  )
+  .action((options: { only?: Domain[] }) => serve({ api: false, worker: options.only ?? true }))
+
+program
+  .command('migrate')
+  .description('bring the database to this release; running it again changes nothing')
+  .option('--online', 'also build the indexes of large tables, without blocking the main app')
+  .action((options: { online?: boolean }) =>
+    onDatabase(async (_db, url) => {
+      const result = await migrateAll(url, { online: options.online ?? false, report: print })
+      print(result.applied.length + result.added.length === 0 ? 'nothing to do' : 'done')
+      if (result.deferred.length > 0)
+        print(`large tables: run "website-worker migrate --online" to build ${result.deferred.join(', ')}`)
+    }),
+  )
+
+program
+  .command('doctor')
+  .description('name everything in the database that is not as the worker needs it')
+  .action(() =>
+    onDatabase(async (db) => {
+      const findings = await diagnose(db)
+      for (const { level, what, fix } of findings) print(`${level}: ${what}\n  → ${fix}`)
+      print(findings.length === 0 ? 'all is well' : `${findings.length} findings`)
+      if (findings.some((finding) => finding.level === 'error')) process.exitCode = 1
+    }),
+  )
+
+for (const [name, verb, change] of [
+  ['enable', 'turn a domain on; work held for it is released', enableDomain],
+  ['disable', 'turn a domain off; new work for it is held', disableDomain],
+] as const) {
+  program
+    .command(name)
+    .description(verb)
+    .argument('<domain>', domains.join(' | '), oneOf)
+    .option('--site <id>', 'for one site only', siteId)
+    .action((domain: Domain, options: { site?: number }) =>
+      onDatabase(async (db) => {
+        await change(db, domain, options.site ?? allSites)
+        print(`${domain} is ${name}d for ${options.site ? `site ${options.site}` : 'all sites'}`)
+      }),
+    )
+}
+
+program
+  .command('domains')
+  .description('show which domains are on')
+  .action(() =>
+    onDatabase(async (db) => {
+      for (const row of await listDomains(db)) {
+        print(
+          `${row.domain.padEnd(14)} ${row.siteId === allSites ? 'all sites' : `site ${row.siteId}`.padEnd(9)} ${row.enabled ? 'on' : 'off'}${row.paused ? ', paused' : ''}`,
+        )
+      }
+    }),
+  )
+
+program
+  .command('uninstall')
+  .description('remove everything of the worker from the database; the main app keeps its tables and rows')
+  .requiredOption('--yes', 'really do it')
+  .action(() =>
+    onDatabase(async (db) => {
+      for (const line of await uninstall(db)) print(line)
+    }),
+  )
+
+program.parseAsync().catch((error: unknown) => {
+  process.stderr.write(`${error instanceof AppError ? error.message : ((error as Error).stack ?? error)}\n`)
+  process.exitCode = 1
+})

@@ -1,0 +1,51 @@
+import { parseConfig } from './config.ts'
+import { createLogger, start, type Running, type StartOptions } from './main.ts'
+
+function greet({ url, madeKey, backend }: Running): void {
+  if (!url || !process.stdout.isTTY) return
+  const lines = [
+    '',
+    `  website-worker listens on ${url}`,
+    `  reference    ${url}/docs`,
+    `  Bull Board   ${url}/admin/queues`,
+    `  queue        ${backend === 'redis' ? 'Redis' : 'in the database (set REDIS_URL for production)'}`,
+    '',
+  ]
+  process.stdout.write(`${lines.join('\n')}\n`)
+  if (madeKey)
+    process.stdout.write(
+      `  API_KEYS is not set. Until the next start this key works from this machine:\n  ${madeKey}\n\n`,
+    )
+}
+
+/** Runs until SIGTERM or SIGINT, then ends in order; a second signal ends at once. */
+export async function serve(roles: Pick<StartOptions, 'api' | 'worker'>): Promise<void> {
+  const config = parseConfig()
+  const log = createLogger(config.LOG_LEVEL)
+  let running: Running | undefined
+  let stopping = false
+
+  async function stop(why: string, exitCode: number) {
+    if (stopping) process.exit(exitCode || 1)
+    stopping = true
+    log.info({ why }, 'stopping: nothing new is taken, what runs may finish')
+    await running?.stop()
+    log.info('stopped')
+    process.exit(exitCode)
+  }
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop(signal, 0))
+
+  running = await start({
+    config,
+    log,
+    ...roles,
+    onFatal: (error) => {
+      log.fatal(error.message)
+      void stop('it must not go on', 1)
+    },
+  })
+  // A signal may have come while everything was opening.
+  if (stopping) return running.stop()
+  log.info({ url: running.url, queue: running.backend, api: roles.api, worker: roles.worker }, 'started')
+  greet(running)
+}
