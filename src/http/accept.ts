@@ -1,0 +1,98 @@
+import { newEventSchema } from '../client/schemas.ts'
+import { acceptEvents, type AcceptedEvent, type NewEvent } from '../db/queries/events.ts'
+import { AppError } from '../errors.ts'
+import { deliverWebhook } from '../queues/deliver-webhook.ts'
+import type { AppDeps } from './deps.ts'
+import { invalidProblem, problemOf } from './problem.ts'
+
+/** Commits events; the queue hears of it afterwards and is never waited for. */
+async function commit(deps: AppDeps, events: readonly NewEvent[]): Promise<AcceptedEvent[]> {
+  const rung = deps.bell.ready()
+  const accepted = await acceptEvents(deps.db, events, { rung })
+  if (!rung) return accepted
+  const nextAt = new Date()
+  const rings = accepted.flatMap(({ deliveries }) =>
+    deliveries.flatMap(({ status, workId, generation, label }) =>
+      status === 'pending' && workId !== null && generation !== null
+        ? [{ workId, job: deliverWebhook.name, generation, label, attempts: 0, nextAt }]
+        : [],
+    ),
+  )
+  if (rings.length > 0) deps.bell.ring(rings)
+  return accepted
+}
+
+/** @throws AppError that says why it was not accepted */
+function demand({ outcome, eventId, deliveries }: AcceptedEvent) {
+  if (outcome === 'unknown_site') throw new AppError('invalid', 'There is no such site', { field: 'siteId' })
+  if (outcome === 'conflict') {
+    throw new AppError('conflict', 'An event with this id was accepted before, with other content', { field: 'id' })
+  }
+  const answer = { eventId, deliveries: deliveries.map(({ id, webhookId, status }) => ({ id, webhookId, status })) }
+  return { outcome, answer }
+}
+
+/** Which of several events was too large, if that is the error. */
+function tooLarge(error: unknown): { index: number; error: AppError } | undefined {
+  if (!(error instanceof AppError) || error.code !== 'too_large') return undefined
+  const index = /^events\.(\d+)\.data$/.exec(error.field ?? '')?.[1]
+  if (index === undefined) return undefined
+  return { index: Number(index), error: new AppError('too_large', error.message, { field: 'data' }) }
+}
+
+/** Accepts one event. @throws AppError */
+export async function acceptOne(deps: AppDeps, event: NewEvent) {
+  try {
+    const [accepted] = await commit(deps, [event])
+    return demand(accepted!)
+  } catch (error) {
+    throw tooLarge(error)?.error ?? error
+  }
+}
+
+function refused(error: unknown) {
+  const problem = problemOf(error)
+  const outcome: 'conflict' | 'invalid' = problem.status === 409 ? 'conflict' : 'invalid'
+  return { status: problem.status, outcome, problem }
+}
+
+function settled(accepted: AcceptedEvent) {
+  try {
+    const { outcome, answer } = demand(accepted)
+    return { status: 202 as const, outcome, ...answer }
+  } catch (error) {
+    return refused(error)
+  }
+}
+
+/** Accepts what is valid, in one statement; one result per item, in order. */
+export async function acceptEach(deps: AppDeps, items: readonly unknown[]) {
+  const results: ReturnType<typeof settled>[] = Array.from({ length: items.length })
+  let left: { event: NewEvent; at: number }[] = []
+  for (const [at, item] of items.entries()) {
+    const parsed = newEventSchema.safeParse(item)
+    if (parsed.success) left.push({ event: parsed.data, at })
+    else {
+      const problem = invalidProblem(parsed.error, 'event')
+      results[at] = { status: problem.status, outcome: 'invalid', problem }
+    }
+  }
+  // Too large an event is noticed before anything is written, one at a time; the body's limit leaves room for 32.
+  while (left.length > 0) {
+    try {
+      const accepted = await commit(
+        deps,
+        left.map(({ event }) => event),
+      )
+      for (const [index, { at }] of left.entries()) results[at] = settled(accepted[index]!)
+      break
+    } catch (error) {
+      const found = tooLarge(error)
+      const item = found && left[found.index]
+      if (!item) throw error
+      results[item.at] = refused(found.error)
+      left = left.filter((other) => other !== item)
+    }
+  }
+  return results
+}

@@ -1,0 +1,34 @@
+import type { FastifyPluginAsync } from 'fastify'
+import type { Logger } from 'pino'
+import type { Db } from '../db/client.ts'
+import type { JobDefinition } from '../queues/define-job.ts'
+import type { Bell } from '../work/bell.ts'
+
+/** `enqueue` asks for work; `ops` retries, cancels, pauses and runs the jobs reserved for it; both may read. */
+export type Scope = 'enqueue' | 'ops'
+
+/** One entry of `API_KEYS`. */
+export interface ApiKey {
+  name: string
+  secret: string
+  scopes: readonly Scope[]
+}
+
+/** What the API works with; whoever opened these closes them. */
+export interface AppDeps {
+  db: Db
+  bell: Bell
+  /** The catalog. */
+  jobs: readonly JobDefinition[]
+  /** None: every call under `/v1` is refused. */
+  apiKeys: readonly ApiKey[]
+  metrics: { contentType: string; render(): Promise<string> }
+  /** True while the queue can be expected to answer. */
+  queueReady(): boolean
+  /** True from the signal on: `/readyz` says so. */
+  shuttingDown(): boolean
+  /** Bull Board, registered at `/admin/queues`. Default: none. */
+  board?: FastifyPluginAsync | undefined
+  log: Logger
+  version: string
+}

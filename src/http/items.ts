@@ -1,0 +1,64 @@
+import type { jobStates } from '../client/schemas.ts'
+import { findWorkItem, type WorkItem } from '../db/queries/jobs.ts'
+import { AppError } from '../errors.ts'
+import { cancel, promote, retry } from '../work/transitions.ts'
+import type { AppDeps } from './deps.ts'
+
+type JobState = (typeof jobStates)[number]
+
+/** BullMQ's word for where a work item stands, or one of our two. */
+export function stateOf(item: Pick<WorkItem, 'state' | 'due'>): JobState {
+  switch (item.state) {
+    case 'owed':
+      return item.due ? 'waiting' : 'delayed'
+    case 'running':
+      return 'active'
+    case 'done':
+      return 'completed'
+    default:
+      return item.state
+  }
+}
+
+/** Switches that hold work; only whoever turned them can turn them back. */
+const switchedOff: Record<string, string> = {
+  paused: "it is paused at this site: resume the site's domain first",
+  'domain off': 'its domain is switched off: enable it first',
+}
+
+/**
+ * Owes an item again, at once and from its first attempt; one that waits for a later attempt is owed now.
+ * @throws AppError `conflict`, saying why that isn't possible
+ */
+export async function retryItem(deps: AppDeps, item: WorkItem): Promise<void> {
+  const state = stateOf(item)
+  if (state === 'waiting') throw new AppError('conflict', 'It waits for its turn already')
+  if (state === 'active') throw new AppError('conflict', 'It is running right now')
+  const off = state === 'held' ? switchedOff[item.reason ?? ''] : undefined
+  if (off) throw new AppError('conflict', `It can't be retried: ${off}`)
+  const rings = await (state === 'delayed' ? promote(deps.db, [item.workId]) : retry(deps.db, [item.workId], 'retry'))
+  if (rings.length === 0) await explain(deps, item, 'Another unfinished item does the same work already')
+  deps.bell.ring(rings)
+}
+
+/**
+ * Ends an unfinished item for good.
+ * @throws AppError `conflict`, saying why that isn't possible
+ */
+export async function cancelItem(deps: AppDeps, item: WorkItem, by: string): Promise<void> {
+  const changed = await cancel(deps.db, [item.workId], `cancelled by ${by}`)
+  if (changed.length === 0) await explain(deps, item, 'It is over already')
+}
+
+/** Says why a transition changed nothing, in the words of what stands there by now. */
+async function explain(deps: AppDeps, { job, workId, state }: WorkItem, otherwise: string): Promise<never> {
+  const now = await findWorkItem(deps.db, job, workId)
+  if (!now) throw new AppError('not_found', 'It is no longer kept')
+  if (now.state !== state) throw new AppError('conflict', `It is ${stateOf(now)} by now`)
+  const over = {
+    done: 'It is completed already',
+    failed: 'It has failed already',
+    cancelled: 'It is cancelled already',
+  }
+  throw new AppError('conflict', over[now.state as keyof typeof over] ?? otherwise)
+}

@@ -1,0 +1,66 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { pauseDomain, resumeDomain } from '../../db/domains.ts'
+import { siteExists } from '../../db/queries/webhooks.ts'
+import { AppError } from '../../errors.ts'
+import { holdSite, releaseUnblocked } from '../../work/transitions.ts'
+import type { AppDeps } from '../deps.ts'
+import { answer, problems } from '../openapi.ts'
+import { idParams, sitePausedBody, siteResumedBody, siteSwitchBody } from '../schemas.ts'
+
+const releaseBatch = 5_000
+
+/** Holding and releasing one site's work of a domain. */
+export const siteRoutes =
+  (deps: AppDeps): FastifyPluginAsyncZod =>
+  async (app) => {
+    async function demandSite(id: number): Promise<void> {
+      if (!(await siteExists(deps.db, id))) throw new AppError('not_found', `There is no site ${id}`)
+    }
+
+    app.post(
+      '/sites/:id/pause',
+      {
+        config: { scope: 'ops' },
+        schema: {
+          tags: ['sites'],
+          operationId: 'pauseSite',
+          summary: "Hold a site's work of a domain",
+          description: 'What is owed is held, what comes in meanwhile too; what runs ends first. Asking twice is fine.',
+          params: idParams('site'),
+          body: siteSwitchBody,
+          response: { 200: answer('Paused.', sitePausedBody), ...problems(400, 404, 415, 422) },
+        },
+      },
+      async ({ params: { id: siteId }, body: { domain } }) => {
+        await demandSite(siteId)
+        const { paused } = await pauseDomain(deps.db, siteId, domain)
+        const jobs = deps.jobs.filter((job) => job.domain === domain).map((job) => job.name)
+        return { siteId, domain, paused, held: await holdSite(deps.db, jobs, siteId, 'paused') }
+      },
+    )
+
+    app.post(
+      '/sites/:id/resume',
+      {
+        config: { scope: 'ops' },
+        schema: {
+          tags: ['sites'],
+          operationId: 'resumeSite',
+          summary: "Let a site's work of a domain go on",
+          description: 'What was held is owed again, unless the domain is switched off for every site.',
+          params: idParams('site'),
+          body: siteSwitchBody,
+          response: { 200: answer('Resumed.', siteResumedBody), ...problems(400, 404, 415, 422) },
+        },
+      },
+      async ({ params: { id: siteId }, body: { domain } }) => {
+        await demandSite(siteId)
+        const { paused } = await resumeDomain(deps.db, siteId, domain)
+        let released = 0
+        for (let batch = releaseBatch; batch === releaseBatch; released += batch) {
+          batch = await releaseUnblocked(deps.db, releaseBatch)
+        }
+        return { siteId, domain, paused, released }
+      },
+    )
+  }

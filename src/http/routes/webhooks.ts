@@ -1,0 +1,39 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
+import { findWebhook, type WebhookRow } from '../../db/queries/webhooks.ts'
+import { AppError } from '../../errors.ts'
+import type { AppDeps } from '../deps.ts'
+import { answer, problems } from '../openapi.ts'
+import { idParams, webhookBody } from '../schemas.ts'
+
+/** A URL for showing: what may hold a secret (user, password, query, fragment) is left out. Any text is taken. */
+export const publicUrl = (url: string) =>
+  url.replace(/[?#].*$/s, '').replace(/^([a-z][a-z\d+.-]*:)?([/\\]*)[^/\\]*@/i, '$1$2')
+
+function healthOf({ isActive, disabledAt, failingSince }: WebhookRow) {
+  if (!isActive) return disabledAt ? 'disabled' : 'off'
+  return failingSince ? 'failing' : 'healthy'
+}
+
+/** How a webhook fares. */
+export const webhookRoutes =
+  (deps: AppDeps): FastifyPluginAsyncZod =>
+  async (app) => {
+    app.get(
+      '/webhooks/:id',
+      {
+        schema: {
+          tags: ['webhooks'],
+          operationId: 'getWebhook',
+          summary: 'A webhook and how it fares',
+          params: idParams('webhook'),
+          response: { 200: answer('As it stands.', webhookBody), ...problems(404) },
+        },
+      },
+      async ({ params: { id } }) => {
+        const row = await findWebhook(deps.db, id)
+        if (!row) throw new AppError('not_found', `There is no webhook ${id}`)
+        const { isActive, targetUrl, ...rest } = row
+        return { ...rest, targetUrl: publicUrl(targetUrl), active: isActive === true, health: healthOf(row) } as const
+      },
+    )
+  }

@@ -1,0 +1,188 @@
+import { z } from 'zod'
+import { acceptedEventSchema, deliveryStatuses, jobStates, newEventSchema } from '../client/schemas.ts'
+import { domains } from '../queues/define-job.ts'
+
+const largestId = 2_147_483_647
+
+const idInPath = (largest: number, description: string) =>
+  z
+    .string()
+    .regex(/^[1-9]\d{0,15}$/)
+    .transform(Number)
+    .refine((id) => id <= largest)
+    .meta({ type: 'integer', minimum: 1, maximum: largest, description })
+
+const instant = z.date().meta({ examples: ['2026-03-01T09:30:00.000Z'] })
+const rowId = z.int32().positive()
+
+/** `{id}` of a path, in words for the reference page. */
+export const idParams = (what: string) => z.strictObject({ id: idInPath(largestId, `Id of the ${what}.`) })
+/** `{job}` of a path. */
+export const jobParams = z.strictObject({ job: z.string().describe('Name of the job.') })
+/** `{job}` and `{jobId}` of a path. */
+export const jobIdParams = jobParams.extend({ jobId: idInPath(Number.MAX_SAFE_INTEGER, 'Id from the 202 answer.') })
+
+/** What `POST /v1/events` takes, with what the reference page says of it. */
+export const newEventBody = newEventSchema.meta({
+  id: 'NewEvent',
+  description: 'Something that happened at a site. `data` is any JSON value and reaches the receivers unchanged.',
+  examples: [{ siteId: 1, event: 'order.created', data: { orderId: 4711, total: '49.90' }, id: 'order-4711-created' }],
+})
+
+/** RFC 9457; `errors` names every field that is wrong, `field` the first. */
+export const problemBody = z
+  .object({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string(),
+    field: z.string().optional(),
+    errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
+  })
+  .meta({
+    id: 'Problem',
+    description: 'What went wrong (RFC 9457). `errors` names every field that is wrong, `field` the first of them.',
+    examples: [
+      {
+        type: 'urn:website-worker:problem:unprocessable-entity',
+        title: 'Unprocessable Entity',
+        status: 422,
+        detail: 'siteId: There is no such site',
+        field: 'siteId',
+        errors: [{ field: 'siteId', message: 'There is no such site' }],
+      },
+    ],
+  })
+
+export const acceptedEventBody = acceptedEventSchema.meta({
+  id: 'AcceptedEvent',
+  description: 'The event is committed; each delivery goes to one webhook.',
+  examples: [{ eventId: 'order-4711-created', deliveries: [{ id: 9001, webhookId: 3, status: 'pending' }] }],
+})
+
+/** One answer of a batch, in the order asked. */
+export const batchResultBody = z
+  .object({
+    results: z.array(
+      z.union([
+        acceptedEventSchema.extend({ status: z.literal(202), outcome: z.enum(['accepted', 'replayed']) }),
+        z.object({ status: z.int(), outcome: z.enum(['conflict', 'invalid']), problem: problemBody }),
+      ]),
+    ),
+  })
+  .meta({ id: 'BatchResult' })
+
+export const enqueuedJobBody = z
+  .object({ jobId: z.string(), state: z.enum(jobStates), href: z.string() })
+  .meta({ id: 'EnqueuedJob', examples: [{ jobId: '812', state: 'waiting', href: '/v1/jobs/publish-page/812' }] })
+
+export const jobBody = z
+  .object({
+    jobId: z.string(),
+    job: z.string(),
+    siteId: rowId.nullable(),
+    label: z.string().describe('What a person calls it.'),
+    payload: z.record(z.string(), z.unknown()),
+    state: z.enum(jobStates),
+    reason: z.string().nullable().describe('Why it is held, failed or cancelled.'),
+    progress: z.unknown(),
+    attempts: z.int().describe('Runs that ended, since the last retry by hand.'),
+    nextAt: instant.nullable().describe('When it runs next; null once it ended, while it runs and while it is held.'),
+    failedReason: z.string().nullable().describe('What the last run failed with.'),
+    result: z.unknown(),
+    createdAt: instant,
+    finishedAt: instant.nullable(),
+  })
+  .meta({ id: 'Job', description: 'A work item; kept 7 days after its end.' })
+
+export const deliveryBody = z
+  .object({
+    id: rowId,
+    webhookId: rowId.nullable(),
+    siteId: rowId.nullable(),
+    eventId: z.string().nullable(),
+    event: z.string().nullable(),
+    status: z.enum(deliveryStatuses),
+    reason: z.string().nullable().describe('Why it is held or cancelled.'),
+    statusCode: z.int().nullable().describe('What the receiver answered last.'),
+    attempts: z.int(),
+    nextAt: instant.nullable().describe('When it is sent next.'),
+    error: z.string().nullable(),
+    responseBody: z.string().nullable().describe('The first 16 KiB of what the receiver answered last.'),
+    createdAt: instant.nullable(),
+    deliveredAt: instant.nullable(),
+    jobId: z.string().nullable().describe('Its work item, for `/v1/jobs/deliver-webhook/{jobId}`.'),
+  })
+  .meta({ id: 'Delivery', description: 'One event for one webhook: a row of the delivery ledger.' })
+
+export const deliveryDetailBody = deliveryBody
+  .extend({
+    attemptLog: z.array(
+      z.object({
+        attempt: z.int(),
+        at: instant,
+        statusCode: z.int().nullable(),
+        durationMs: z.int(),
+        error: z.string().nullable(),
+        trigger: z.string().describe('Who asked: event, schedule, retry, replay…'),
+      }),
+    ),
+  })
+  .meta({ id: 'DeliveryDetail', description: 'A delivery with every request that was made for it, oldest first.' })
+
+export const deliveryPageBody = z
+  .object({ items: z.array(deliveryBody), nextCursor: z.string().nullable() })
+  .meta({ id: 'DeliveryPage' })
+
+export const deliveryQuery = z.strictObject({
+  status: z.enum(deliveryStatuses).optional().describe('Only deliveries in this state.'),
+  cursor: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{1,32}$/, 'Not a cursor: pass `nextCursor` of the page before')
+    .optional()
+    .describe('`nextCursor` of the page before.'),
+  limit: z
+    .string()
+    .regex(/^([1-9]\d?|1\d\d|200)$/, 'A number from 1 to 200')
+    .transform(Number)
+    .optional()
+    .meta({ type: 'integer', minimum: 1, maximum: 200, default: 50, description: 'How many at most.' }),
+})
+
+export const webhookBody = z
+  .object({
+    id: rowId,
+    siteId: rowId.nullable(),
+    name: z.string(),
+    event: z.string(),
+    targetUrl: z.string().describe('Without user, password, query and fragment, which may hold secrets.'),
+    active: z.boolean().describe('The switch in the webhook row.'),
+    health: z
+      .enum(['healthy', 'failing', 'disabled', 'off'])
+      .describe('`disabled`: by the worker, after days of failures or a 410. `off`: by its owner.'),
+    disabledReason: z.string().nullable(),
+    disabledAt: instant.nullable(),
+    failingSince: instant.nullable(),
+    lastSuccessAt: instant.nullable(),
+    lastFailureAt: instant.nullable(),
+  })
+  .meta({ id: 'Webhook' })
+
+export const siteSwitchBody = z
+  .strictObject({ domain: z.enum(domains) })
+  .meta({ id: 'SiteSwitch', examples: [{ domain: 'webhooks' }] })
+
+const siteSwitch = z.object({ siteId: rowId, domain: z.enum(domains), paused: z.boolean() })
+export const sitePausedBody = siteSwitch.extend({ held: z.int().describe('Work items that wait from now on.') })
+export const siteResumedBody = siteSwitch.extend({ released: z.int().describe('Work items that go on.') })
+
+export const readinessBody = z
+  .object({
+    status: z.enum(['ok', 'degraded', 'unavailable']),
+    checks: z.object({
+      postgres: z.enum(['ok', 'down']),
+      queue: z.enum(['ok', 'down']),
+      progress: z.enum(['ok', 'down']).describe('Whether some process dispatches work.'),
+    }),
+  })
+  .meta({ id: 'Readiness' })
