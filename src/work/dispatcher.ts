@@ -43,6 +43,7 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
   const jobNames = deps.jobs.map((job) => job.name)
   let ticks = 0
   let stopped = false
+  let warned = false
   let timer: NodeJS.Timeout | undefined
   let underWay: Promise<unknown> = Promise.resolve()
 
@@ -64,7 +65,13 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
   }
 
   async function tick(): Promise<boolean> {
-    if (!(await lead(deps.db, holder))) return false
+    if (!(await lead(deps.db, holder))) {
+      if (deps.backend.kind === 'postgres' && !warned) {
+        warned = true
+        deps.log.warn('another process works here too: the queue in Postgres is made for one. Set REDIS_URL for more')
+      }
+      return false
+    }
     const slow = ticks++ % 5 === 0
     if (deps.backend.ready()) await step('epoch', checkQueue)
     await step('expired leases', () => reclaimExpiredLeases(deps.db, maxCrashes))
