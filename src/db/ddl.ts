@@ -4,6 +4,7 @@ import { drizzle } from 'drizzle-orm/node-postgres'
 import pg from 'pg'
 import { AppError, messageOf } from '../errors.ts'
 import type { Db } from './client.ts'
+import { pgErrorOf } from './queries/pg-error.ts'
 import * as schema from './schema/index.ts'
 
 /** How patiently to change a database that is in use. */
@@ -12,12 +13,6 @@ export interface DdlOptions {
   lockTimeoutMs?: number
   /** Tries before giving up on a lock. Default: 8. */
   attempts?: number
-}
-
-/** SQLSTATE of a Postgres error, however deep it is wrapped. */
-export function sqlState(error: unknown): string | undefined {
-  if (error instanceof pg.DatabaseError) return error.code
-  return error instanceof Error ? sqlState(error.cause) : undefined
 }
 
 const retryable = new Set(['55P03', '40P01'])
@@ -33,11 +28,10 @@ export async function whileLocked<T>(
     try {
       return await change(attempt)
     } catch (error) {
-      const state = sqlState(error)
+      const state = pgErrorOf(error)?.code
       if (state === '42501') {
-        const cause = error instanceof Error && error.cause !== undefined ? error.cause : error
         const advice = 'run this as the owner of the shared tables or as a superuser'
-        throw new AppError('misconfigured', `${what}: ${messageOf(cause)}; ${advice}`, { cause: error })
+        throw new AppError('misconfigured', `${what}: ${messageOf(pgErrorOf(error))}; ${advice}`, { cause: error })
       }
       if (state === undefined || !retryable.has(state)) throw error
       if (attempt >= attempts) {

@@ -2,7 +2,9 @@ import { sql } from 'drizzle-orm'
 import { AppError } from '../errors.ts'
 import { createIndexStatement, ledgerIndexName, madeByUs, sharedIndexes, type SharedIndex } from './additions.ts'
 import type { Db } from './client.ts'
-import { type DdlOptions, runDdl, sqlState, whileLocked } from './ddl.ts'
+import { type DdlOptions, runDdl, whileLocked } from './ddl.ts'
+import { pgErrorOf } from './queries/pg-error.ts'
+import { installation } from './schema/index.ts'
 
 export interface IndexOptions extends DdlOptions {
   /** Build on large tables too, with CONCURRENTLY: writers go on, no transaction. Default: false. */
@@ -38,7 +40,7 @@ export async function readIndexes(db: Db): Promise<Map<string, IndexState>> {
 async function readRowEstimates(db: Db): Promise<Map<string, number>> {
   const { rows } = await db.execute<{ name: string; estimate: number }>(sql`
     SELECT relname AS name,
-           (CASE WHEN reltuples > 0 AND relpages > 0 THEN reltuples / relpages ELSE 60 END
+           (CASE WHEN reltuples > 0 AND relpages > 0 THEN reltuples / relpages ELSE 100 END
              * pg_relation_size(oid) / current_setting('block_size')::int)::float8 AS estimate
     FROM pg_class
     WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relname ~ '^website_'
@@ -46,10 +48,14 @@ async function readRowEstimates(db: Db): Promise<Map<string, number>> {
   return new Map(rows.map((row) => [row.name, row.estimate]))
 }
 
-/** Id up to which ledger rows are the main app's own. */
+/** Id up to which ledger rows are the main app's own; 0 while nothing is installed. */
 export async function readDeliveryWatermark(db: Db): Promise<number> {
-  const [row] = await db.query.installation.findMany({ limit: 1 })
-  return row?.deliveryWatermark ?? 0
+  const { rows } = await db.execute<{ known: boolean }>(
+    sql`SELECT to_regclass('website_worker.installation') IS NOT NULL AS known`,
+  )
+  if (!rows[0]?.known) return 0
+  const [row] = await db.select({ watermark: installation.deliveryWatermark }).from(installation)
+  return row?.watermark ?? 0
 }
 
 /**
@@ -109,13 +115,13 @@ async function buildOnline(db: Db, index: SharedIndex, leftover: boolean, option
   await explainDuplicates(await readDeliveryWatermark(db), () =>
     whileLocked(`index ${index.name}`, options, async (attempt) => {
       await db.execute(sql.raw(`SET lock_timeout = ${(options.lockTimeoutMs ?? 2_000) * 2 ** (attempt - 1)}`))
+      options.report?.(`building ${index.name} on ${index.table}, try ${attempt}`)
       try {
         if (invalid) {
           options.report?.(`dropping ${index.name}: an earlier build left it invalid`)
           await db.execute(sql.raw(`DROP INDEX CONCURRENTLY IF EXISTS public.${index.name}`))
         }
         invalid = true
-        options.report?.(`building ${index.name} on ${index.table}, try ${attempt}`)
         await db.execute(sql.raw(createIndexStatement(index, true)))
       } finally {
         await db.execute(sql`RESET lock_timeout`)
@@ -129,7 +135,7 @@ async function explainDuplicates(watermark: number, build: () => Promise<void>):
   try {
     await build()
   } catch (error) {
-    if (sqlState(error) !== '23505') throw error
+    if (pgErrorOf(error)?.code !== '23505') throw error
     throw new AppError(
       'conflict',
       `${ledgerIndexName}: website_webhook_deliveries has several rows for one webhook and event above id ${watermark}; ` +
