@@ -61,18 +61,18 @@ export const deliverWebhookProcessor: Processor<
 
   async process(_payload, deps, { loaded, trigger, attempt, signal }) {
     if (!loaded) return { kind: 'failed', error: 'the delivery was deleted, with or without its webhook' }
-    if (loaded.deliveredAt && !askedAgain.includes(trigger)) return { kind: 'done' }
+    if (loaded.isDelivered && !askedAgain.includes(trigger)) return { kind: 'done' }
     const { webhookId, targetUrl, secret } = loaded
     if (webhookId === null || targetUrl === null || secret === null) return unsent('the webhook was deleted')
     if (!loaded.isActive) {
-      if (!loaded.disabledAt) return unsent('the webhook is switched off')
+      if (!loaded.isDisabledByUs) return unsent('the webhook is switched off')
       return {
-        ...unsent(`held: the webhook was disabled: ${loaded.disabledReason}`),
+        ...unsent(`held: the webhook was disabled: ${loaded.disabledReason ?? 'no reason noted'}`),
         kind: 'held',
         reason: heldForDisabledWebhook,
       }
     }
-    if (loaded.eventId === null || loaded.storedEventId === null) return unsent('the event is no longer stored')
+    if (loaded.eventId === null || !loaded.isEventStored) return unsent('the event is no longer stored')
     if (loaded.body === null) return unsent("the event's payload was removed after its retention period")
 
     const at = deps.now?.() ?? new Date()
@@ -112,7 +112,8 @@ export const deliverWebhookProcessor: Processor<
         return {
           kind: 'failed',
           error: verdict.error,
-          record: { ...record, disable: { webhookId, reason: 'answered 410 Gone' } },
+          // Always tells the health too: its row is locked before the webhook's, in every batch alike.
+          record: { ...record, healthOf: webhookId, disable: { webhookId, reason: 'answered 410 Gone' } },
         }
       case 'failed':
         return { kind: 'failed', error: verdict.error, record }
@@ -144,13 +145,8 @@ function unsent(error: string): Outcome<DeliveryRecord> & { kind: 'failed' } {
 
 /** A webhook that is as well, or as ill, as it was seconds ago needs no write: at full speed that halves them. */
 function isNews(loaded: LoadedDelivery, delivered: boolean, nowMs: number): boolean {
-  if (loaded.disabledAt) return true
-  const known = delivered
-    ? loaded.failingSince
-      ? null
-      : loaded.lastSuccessAt
-    : loaded.failingSince && loaded.lastFailureAt
-  return !known || nowMs - known.getTime() > healthFreshMs
+  const { isDisabledByUs, isFailing, healthNotedMs } = loaded
+  return isDisabledByUs || delivered === isFailing || healthNotedMs === null || nowMs - healthNotedMs > healthFreshMs
 }
 
 function leftOut(names: readonly string[]): string {

@@ -1,36 +1,46 @@
-import { and, eq, sql } from 'drizzle-orm'
+import { sql } from 'drizzle-orm'
 import type { Db, Tx } from '../client.ts'
-import { events, webhookHealth, websiteWebhookDeliveries, websiteWebhooks } from '../schema/index.ts'
 
 /** Everything one delivery needs, as it stood when its run began. */
-export type LoadedDelivery = Awaited<ReturnType<typeof loadDeliveries>>[number]
+export interface LoadedDelivery {
+  deliveryId: number
+  eventId: string | null
+  isDelivered: boolean
+  /** Null once the webhook is gone, like its columns. */
+  webhookId: number | null
+  isActive: boolean | null
+  targetUrl: string | null
+  secret: string | null
+  /** Whatever the owner's JSON holds. */
+  headers: unknown
+  isDisabledByUs: boolean
+  disabledReason: string | null
+  /** Nothing but failures since the last success. */
+  isFailing: boolean
+  /** Last success noted, or last failure while it is failing. */
+  healthNotedMs: number | null
+  isEventStored: boolean
+  body: string | null
+}
 
 /** Reads ledger rows with their webhook, its health and the event's body, in one statement. */
-export function loadDeliveries(db: Db, deliveryIds: readonly number[]) {
+export async function loadDeliveries(db: Db, deliveryIds: readonly number[]): Promise<LoadedDelivery[]> {
   // Primary keys of the ledger, website_webhooks, webhook_health and events (site_id, id).
-  return db
-    .select({
-      deliveryId: websiteWebhookDeliveries.id,
-      eventId: websiteWebhookDeliveries.eventId,
-      deliveredAt: websiteWebhookDeliveries.deliveredAt,
-      webhookId: websiteWebhooks.id,
-      isActive: websiteWebhooks.isActive,
-      targetUrl: websiteWebhooks.targetUrl,
-      secret: websiteWebhooks.secret,
-      headers: websiteWebhooks.headers,
-      disabledAt: webhookHealth.disabledAt,
-      disabledReason: webhookHealth.disabledReason,
-      failingSince: webhookHealth.failingSince,
-      lastSuccessAt: webhookHealth.lastSuccessAt,
-      lastFailureAt: webhookHealth.lastFailureAt,
-      storedEventId: events.id,
-      body: events.body,
-    })
-    .from(websiteWebhookDeliveries)
-    .leftJoin(websiteWebhooks, eq(websiteWebhooks.id, websiteWebhookDeliveries.webhookId))
-    .leftJoin(webhookHealth, eq(webhookHealth.webhookId, websiteWebhooks.id))
-    .leftJoin(events, and(eq(events.siteId, websiteWebhooks.siteId), eq(events.id, websiteWebhookDeliveries.eventId)))
-    .where(sql`${websiteWebhookDeliveries.id} = ANY (${sql.param(deliveryIds)}::int[])`)
+  const { rows } = await db.execute(
+    sql`SELECT d.id AS "deliveryId", d.event_id AS "eventId", d.delivered_at IS NOT NULL AS "isDelivered",
+          w.id AS "webhookId", w.is_active AS "isActive", w.target_url AS "targetUrl", w.secret, w.headers,
+          h.disabled_at IS NOT NULL AS "isDisabledByUs", h.disabled_reason AS "disabledReason",
+          h.failing_since IS NOT NULL AS "isFailing",
+          (extract(epoch FROM CASE WHEN h.failing_since IS NULL THEN h.last_success_at ELSE h.last_failure_at END) * 1000)::float8
+            AS "healthNotedMs",
+          e.id IS NOT NULL AS "isEventStored", e.body
+        FROM public.website_webhook_deliveries d
+        LEFT JOIN public.website_webhooks w ON w.id = d.webhook_id
+        LEFT JOIN website_worker.webhook_health h ON h.webhook_id = w.id
+        LEFT JOIN website_worker.events e ON e.site_id = w.site_id AND e.id = d.event_id
+        WHERE d.id = ANY (${sql.param(deliveryIds)}::int[])`,
+  )
+  return rows as unknown as LoadedDelivery[]
 }
 
 /** What the ledger is told of a run. */
