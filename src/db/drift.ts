@@ -46,7 +46,9 @@ function defaultOf(column: Column): string | null {
 export async function tableDrift(db: Db): Promise<Finding[]> {
   const columns = await readColumns(db)
   const constraints = await readConstraints(db)
-  return [...sharedTables, ...workerTables].flatMap((table) => {
+  // users and partners are the main app's to shape.
+  const website = sharedTables.filter((table) => table.name.startsWith('website_'))
+  return [...website, ...workerTables].flatMap((table) => {
     const name = table.schema === undefined ? table.name : `${table.schema}.${table.name}`
     const live = columns.get(name)
     if (!live) return [error(`table ${name} is missing`, 'website-worker migrate, or restore it from a backup')]
@@ -84,7 +86,7 @@ function columnDrift(table: string, column: Column, live: LiveColumn | undefined
   return findings
 }
 
-const wordsOf = (definition: string) => [...definition.matchAll(/'([^']*)'/g)].map((match) => match[1]).sort()
+const wordsOf = (definition: string) => [...definition.matchAll(/'([^']*)'/g)].map((match) => match[1]).toSorted()
 
 // By content, not by name: a main app whose tool names constraints its own way has not changed anything.
 function constraintDrift(table: Table, live: readonly string[]): Finding[] {

@@ -108,3 +108,14 @@ test('lets the owner of the shared tables migrate without being a superuser', as
   await migrate(role.urlOf(database.url))
   expect(await migrate(role.urlOf(database.url))).toEqual({ applied: [], added: [], deferred: [] })
 })
+
+test('says which rows keep the ledger from being one row per webhook and event', async () => {
+  await migrate(database.url)
+  await database.pool.query('DROP INDEX website_webhook_deliveries_webhook_event')
+  await database.pool.query(insertSite)
+  for (const statement of [insertWebhook, insertDelivery, insertDelivery]) await database.pool.query(statement)
+  await expect(migrate(database.url)).rejects.toMatchObject({
+    code: 'conflict',
+    message: expect.stringContaining('several rows for one webhook and event above id 0'),
+  })
+})
