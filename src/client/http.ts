@@ -1,16 +1,16 @@
 import { noAnswer, parseJson, problemOf, WorkerApiError } from './problem.ts'
+import type { NewEvent } from './schemas.ts'
 import type {
-  AcceptedEventView,
+  AcceptedEvent,
+  Delivery,
   DeliveryDetail,
   DeliveryPage,
   DeliveryStatus,
-  DeliveryView,
   EnqueuedJob,
   EventResult,
-  JobView,
-  NewEvent,
-  WebhookView,
-} from './schemas.ts'
+  Job,
+  Webhook,
+} from './views.ts'
 
 export interface ClientOptions {
   /** Where the API listens, e.g. `http://website-worker:3000`; may end in a path. */
@@ -31,21 +31,20 @@ export interface DeliveriesFilter {
 /** The HTTP API, call by call. Every call throws `WorkerApiError` when it fails. */
 export interface Client {
   /** Resolves once the event is committed; its deliveries follow. */
-  emitEvent(event: SentEvent): Promise<AcceptedEventView>
+  emitEvent(event: SentEvent): Promise<AcceptedEvent>
   /** Any number of events, in as many requests as it takes; one answer per event, in order. */
   emitEvents(events: readonly SentEvent[]): Promise<EventResult[]>
   enqueue(job: string, payload: object, options?: { idempotencyKey?: string }): Promise<EnqueuedJob>
-  getJob(job: string, jobId: number): Promise<JobView>
-  retryJob(job: string, jobId: number): Promise<JobView>
-  cancelJob(job: string, jobId: number): Promise<JobView>
-  getWebhook(webhookId: number): Promise<WebhookView>
+  /** `jobId` is what `enqueue` answered, over HTTP or in a transaction. */
+  getJob(job: string, jobId: number | string): Promise<Job>
+  retryJob(job: string, jobId: number | string): Promise<Job>
+  cancelJob(job: string, jobId: number | string): Promise<Job>
+  getWebhook(webhookId: number): Promise<Webhook>
   /** Every delivery of a webhook or a site; further pages are fetched as they are needed. */
-  listDeliveries(
-    of: ({ webhookId: number } | { siteId: number }) & DeliveriesFilter,
-  ): AsyncGenerator<DeliveryView, void>
+  listDeliveries(of: ({ webhookId: number } | { siteId: number }) & DeliveriesFilter): AsyncGenerator<Delivery, void>
   getDelivery(deliveryId: number): Promise<DeliveryDetail>
-  retryDelivery(deliveryId: number): Promise<DeliveryView>
-  cancelDelivery(deliveryId: number): Promise<DeliveryView>
+  retryDelivery(deliveryId: number): Promise<DeliveryDetail>
+  cancelDelivery(deliveryId: number): Promise<DeliveryDetail>
 }
 
 const maxBatchEvents = 1000
@@ -86,7 +85,7 @@ export function createClient(options: ClientOptions): Client {
 
   const get = <T>(path: string) => call<T>('GET', path)
   const post = <T>(path: string) => call<T>('POST', path)
-  const jobPath = (job: string, jobId: number) => `/v1/jobs/${encodeURIComponent(job)}/${jobId}`
+  const jobPath = (job: string, jobId: number | string) => `/v1/jobs/${encodeURIComponent(job)}/${jobId}`
 
   return {
     emitEvent: (event) => call('POST', '/v1/events', JSON.stringify(event)),

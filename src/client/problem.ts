@@ -1,5 +1,5 @@
 import { messageOf } from '../errors.ts'
-import type { Problem } from './schemas.ts'
+import type { Problem } from './views.ts'
 
 /** A call that didn't do what was asked. */
 export class WorkerApiError extends Error {

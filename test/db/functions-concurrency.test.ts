@@ -24,6 +24,11 @@ const ledgerRows = (site: number, prefix: string) =>
             WHERE w.site_id = ${site} AND starts_with(d.event_id, ${prefix})`)
 const workRows = (site: number) => count(sql`SELECT count(*) FROM website_worker.work WHERE site_id = ${site}`)
 
+/** How many calls of accept_events wait for another transaction. */
+const blocked = () =>
+  count(sql`SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%accept_events%'`)
+
 test('accepts any batches as one event after the other would be', async () => {
   const { db } = database
   const [busy, paused, plain, deleted] = await Promise.all([1, 2, 3, 4].map(() => createSite(db)))
@@ -155,7 +160,7 @@ test('waits for a transaction that emits the same event, and takes over when it 
   await client.query('BEGIN')
   await client.query("SELECT website_worker.emit_event($1, 'order.created', '1', 'pending')", [siteId])
   const waiting = acceptEvents(database.db, [event], { rung: true })
-  await client.query(`SELECT 1`)
+  await expect.poll(blocked, { interval: 10 }).toBe(1)
   await client.query('ROLLBACK')
   client.release()
   expect(await waiting).toMatchObject([{ outcome: 'accepted', deliveries: [{ status: 'pending' }] }])
@@ -169,9 +174,7 @@ test('leaves out a webhook that is being deleted', async () => {
   await client.query('BEGIN')
   await client.query('DELETE FROM website_webhooks WHERE id = $1', [webhookId])
   const waiting = acceptEvents(database.db, [{ siteId, event: 'order.created', data: 1 }], { rung: true })
-  const blocked = sql`SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%accept_events%'`
-  await expect.poll(() => count(blocked), { interval: 10 }).toBe(1)
+  await expect.poll(blocked, { interval: 10 }).toBe(1)
   await client.query('COMMIT')
   client.release()
   expect(await waiting).toMatchObject([{ outcome: 'accepted', deliveries: [] }])

@@ -186,11 +186,14 @@ test('names the job or the field that is wrong', async () => {
 })
 
 test('turns the refusal into an AppError that names the field', async () => {
-  const refused = (payload: Record<string, unknown>) =>
-    expect(enqueueItem(database.db, 'publish-page', payload, { rung: true })).rejects
-  await refused({}).toMatchObject({ name: 'AppError', code: 'invalid', field: 'pageId' })
-  await refused({ pageId, note: '\u0000' }).toMatchObject({ code: 'invalid', field: 'payload' })
-  await refused({ pageId, note: '\ud800' }).toMatchObject({ code: 'invalid', field: 'payload' })
+  for (const [payload, field] of [
+    [{}, 'pageId'],
+    [{ pageId, note: '\u0000' }, 'payload'],
+    [{ pageId, note: '\ud800' }, 'payload'],
+  ] as const) {
+    const refused = enqueueItem(database.db, 'publish-page', payload, { rung: true })
+    await expect(refused).rejects.toMatchObject({ name: 'AppError', code: 'invalid', field })
+  }
 })
 
 test('registers what changed, and forgets a job only when none of its work is unfinished', async () => {

@@ -1,0 +1,107 @@
+import type { z } from 'zod'
+import type { acceptedEventSchema, deliveryStatuses, jobStates } from './schemas.ts'
+
+/** What the API answers, as JSON: instants are ISO 8601 in UTC. */
+type Instant = string
+
+/** RFC 9457; `errors` names every field that is wrong, `field` the first. */
+export interface Problem {
+  type?: string | undefined
+  title: string
+  status: number
+  detail?: string | undefined
+  field?: string | undefined
+  errors?: { field: string; message: string }[] | undefined
+}
+
+export type AcceptedEvent = z.output<typeof acceptedEventSchema>
+
+/** What became of one event of several; `status` is what it alone would have been answered with. */
+export type EventResult =
+  | (AcceptedEvent & { status: 202; outcome: 'accepted' | 'replayed' })
+  | { status: number; outcome: 'conflict' | 'invalid'; problem: Problem }
+
+export type JobState = (typeof jobStates)[number]
+
+export interface EnqueuedJob {
+  jobId: string
+  state: JobState
+  href: string
+}
+
+/** A work item; kept 7 days after its end. */
+export interface Job {
+  jobId: string
+  job: string
+  siteId: number | null
+  label: string
+  payload: Record<string, unknown>
+  state: JobState
+  /** Why it is held, failed or cancelled. */
+  reason: string | null
+  progress: unknown
+  attempts: number
+  nextAt: Instant | null
+  failedReason: string | null
+  result: unknown
+  createdAt: Instant
+  finishedAt: Instant | null
+}
+
+export type DeliveryStatus = (typeof deliveryStatuses)[number]
+
+/** One event for one webhook. */
+export interface Delivery {
+  id: number
+  webhookId: number | null
+  siteId: number | null
+  eventId: string | null
+  event: string | null
+  status: DeliveryStatus
+  /** Why it is held or cancelled. */
+  reason: string | null
+  statusCode: number | null
+  attempts: number
+  nextAt: Instant | null
+  error: string | null
+  responseBody: string | null
+  createdAt: Instant | null
+  deliveredAt: Instant | null
+  jobId: string | null
+}
+
+export interface DeliveryPage {
+  items: Delivery[]
+  nextCursor: string | null
+}
+
+/** One HTTP request of a delivery. */
+export interface DeliveryAttempt {
+  attempt: number
+  at: Instant
+  statusCode: number | null
+  durationMs: number
+  error: string | null
+  trigger: string
+}
+
+export interface DeliveryDetail extends Delivery {
+  attemptLog: DeliveryAttempt[]
+}
+
+/** A webhook and how it fares; never its secret. */
+export interface Webhook {
+  id: number
+  siteId: number | null
+  name: string
+  event: string
+  targetUrl: string
+  active: boolean
+  /** `disabled`: by the worker. `off`: by its owner. */
+  health: 'healthy' | 'failing' | 'disabled' | 'off'
+  disabledReason: string | null
+  disabledAt: Instant | null
+  failingSince: Instant | null
+  lastSuccessAt: Instant | null
+  lastFailureAt: Instant | null
+}
