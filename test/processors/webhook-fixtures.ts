@@ -24,7 +24,7 @@ export const secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'
 export const body = '{"type":"order.created","timestamp":"2025-03-01T12:00:00.000Z","siteId":1,"data":{"name":"Zoë"}}'
 
 type Webhook = typeof websiteWebhooks.$inferInsert
-type RunOptions = { trigger?: string; attempt?: number; outOfAttempts?: boolean } & Partial<DeliverWebhookDeps>
+type RunOptions = { trigger?: string; attempt?: number; outOfAttempts?: boolean } & Omit<DeliverWebhookDeps, 'sender'>
 
 /** A database with one site, and hands to put webhooks and deliveries in and run them. */
 export async function webhookBench() {
@@ -47,22 +47,20 @@ export async function webhookBench() {
   async function delivery(webhookId: number, event: { body?: string | null; stored?: boolean } = {}) {
     const eventId = `evt_${++count}`
     if (event.stored !== false) {
-      await db
-        .insert(events)
-        .values({
-          siteId,
-          id: eventId,
-          event: 'order.created',
-          body: event.body === undefined ? body : event.body,
-          hash: 'h',
-        })
+      await db.insert(events).values({
+        siteId,
+        id: eventId,
+        event: 'order.created',
+        body: event.body === undefined ? body : event.body,
+        hash: 'h',
+      })
     }
     const [row] = await db.insert(websiteWebhookDeliveries).values({ webhookId, eventId, attempts: 0 }).returning()
     return { deliveryId: row?.id ?? 0, eventId }
   }
 
   async function attempt(payload: DeliverWebhookPayload, loaded: LoadedDelivery | undefined, options: RunOptions = {}) {
-    const { trigger = 'event', attempt: number = 1, outOfAttempts: _, ...deps } = options
+    const { trigger = 'event', attempt: number = 1 } = options
     const context: RunContext<LoadedDelivery | undefined> = {
       workId: payload.deliveryId,
       attempt: number,
@@ -72,7 +70,7 @@ export async function webhookBench() {
       signal: new AbortController().signal,
       progress: () => {},
     }
-    return processor.process(payload, { sender, ...deps }, context)
+    return processor.process(payload, { ...options, sender }, context)
   }
 
   function settled(payload: DeliverWebhookPayload, outcome: Outcome<DeliveryRecord>, options: RunOptions = {}) {
