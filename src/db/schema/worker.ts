@@ -1,0 +1,213 @@
+import { sql } from 'drizzle-orm'
+import {
+  bigint,
+  boolean,
+  index,
+  integer,
+  jsonb,
+  pgSchema,
+  primaryKey,
+  text,
+  timestamp,
+  uniqueIndex,
+  uuid,
+} from 'drizzle-orm/pg-core'
+
+/** Everything only the worker reads; the shared `website_*` tables live in `public`. */
+export const workerSchema = pgSchema('website_worker')
+
+const instant = (name: string) => timestamp(name, { withTimezone: true, mode: 'date' })
+
+/** Work items: one row per owed run of a job. Changed only by `src/work/transitions.ts`. */
+export const work = workerSchema.table(
+  'work',
+  {
+    id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+    job: text('job').notNull(),
+    /** What the item is about; unique per job among unfinished items, so asking twice coalesces. */
+    key: text('key').notNull(),
+    siteId: integer('site_id'),
+    payload: jsonb('payload').notNull(),
+    /** What a person calls it, e.g. `order.created → shop.example`. */
+    label: text('label').notNull().default(''),
+    state: text('state', { enum: ['owed', 'running', 'held', 'done', 'failed', 'cancelled'] })
+      .notNull()
+      .default('owed'),
+    /** Why it is held, failed or cancelled. */
+    reason: text('reason'),
+    /** Bumped by every re-arm; part of the ring's id. */
+    generation: integer('generation').notNull().default(1),
+    attempts: integer('attempts').notNull().default(0),
+    /** Runs that ended with their process. */
+    crashes: integer('crashes').notNull().default(0),
+    /** Who asked for the next run: `event`, `schedule`, `retry`, `replay`, `request`, `discovery`. */
+    trigger: text('trigger').notNull().default('request'),
+    nextAt: instant('next_at').notNull().defaultNow(),
+    /** When this generation was rung into the queue; null while only the row knows. */
+    rungAt: instant('rung_at'),
+    leaseUntil: instant('lease_until'),
+    leaseToken: uuid('lease_token'),
+    lastError: text('last_error'),
+    progress: jsonb('progress'),
+    result: jsonb('result'),
+    createdAt: instant('created_at').notNull().defaultNow(),
+    finishedAt: instant('finished_at'),
+  },
+  (t) => [
+    uniqueIndex('work_unfinished_key')
+      .on(t.job, t.key)
+      .where(sql`state IN ('owed', 'running', 'held')`),
+    index('work_job_key').on(t.job, t.key, t.id),
+    index('work_owed_unrung')
+      .on(t.job, t.nextAt, t.id)
+      .where(sql`state = 'owed' AND rung_at IS NULL`),
+    index('work_owed_rung')
+      .on(t.nextAt, t.id)
+      .where(sql`state = 'owed' AND rung_at IS NOT NULL`),
+    index('work_running')
+      .on(t.leaseUntil)
+      .where(sql`state = 'running'`),
+    index('work_held')
+      .on(t.job, t.siteId, t.reason, t.id)
+      .where(sql`state = 'held'`),
+    index('work_failed')
+      .on(t.job, t.id)
+      .where(sql`state = 'failed'`),
+    index('work_finished')
+      .on(t.finishedAt)
+      .where(sql`finished_at IS NOT NULL`),
+  ],
+)
+
+/** The jobs of the catalog as the SQL contract sees them; written at every boot and migration. */
+export const jobs = workerSchema.table('jobs', {
+  job: text('job').primaryKey(),
+  domain: text('domain').notNull(),
+  /** Payload fields whose values, joined by `:`, are the work item's key. */
+  keyFields: text('key_fields').array().notNull(),
+  /** Payload field that names a row, e.g. `siteId` or `pageId`. */
+  subjectField: text('subject_field'),
+  /** Table in `public` that row lives in; its `site_id` (or `id` of website_sites) is the item's site. */
+  subjectTable: text('subject_table'),
+  /** False: only the worker itself makes such items. */
+  isPublic: boolean('is_public').notNull(),
+})
+
+/** Domain switches: site 0 is every site; a site's own row wins over it. */
+export const domains = workerSchema.table(
+  'domains',
+  {
+    domain: text('domain').notNull(),
+    siteId: integer('site_id').notNull().default(0),
+    enabled: boolean('enabled').notNull(),
+    paused: boolean('paused').notNull().default(false),
+    /** Highest id of the domain's source rows when it was enabled; older rows are not owed. */
+    watermark: bigint('watermark', { mode: 'number' }).notNull().default(0),
+    changedAt: instant('changed_at').notNull().defaultNow(),
+  },
+  (t) => [primaryKey({ columns: [t.domain, t.siteId] })],
+)
+
+/** Queues paused by a person; restored after the queue was wiped. */
+export const queuePauses = workerSchema.table('queue_pauses', {
+  job: text('job').primaryKey(),
+  pausedAt: instant('paused_at').notNull().defaultNow(),
+})
+
+/** When a job is next owed without anyone asking; site 0 is the whole installation. */
+export const schedules = workerSchema.table(
+  'schedules',
+  {
+    siteId: integer('site_id').notNull().default(0),
+    job: text('job').notNull(),
+    everySeconds: integer('every_seconds').notNull(),
+    /** Seconds after each multiple of the period, spread by a hash so that sites don't run at once. */
+    offsetSeconds: integer('offset_seconds').notNull().default(0),
+    nextAt: instant('next_at').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.siteId, t.job] }), index('schedules_next_at').on(t.nextAt)],
+)
+
+/** One row: which process dispatches, and until when if it doesn't renew. */
+export const leader = workerSchema.table('leader', {
+  id: integer('id').primaryKey().default(1),
+  holder: uuid('holder'),
+  until: instant('until').notNull().defaultNow(),
+})
+
+/** One row: the queue's identity and how far its counter had come; the queue holds the same pair. */
+export const epoch = workerSchema.table('epoch', {
+  id: integer('id').primaryKey().default(1),
+  queueId: text('queue_id'),
+  counter: bigint('counter', { mode: 'number' }).notNull().default(0),
+  alarms: bigint('alarms', { mode: 'number' }).notNull().default(0),
+  changedAt: instant('changed_at').notNull().defaultNow(),
+})
+
+/** One row: what stood in the database when the worker was installed. */
+export const installation = workerSchema.table('installation', {
+  id: integer('id').primaryKey().default(1),
+  installedAt: instant('installed_at').notNull().defaultNow(),
+  /** Ledger rows up to this id are the main app's own. */
+  deliveryWatermark: bigint('delivery_watermark', { mode: 'number' }).notNull(),
+  adopted: boolean('adopted').notNull(),
+})
+
+/** Accepted events: the exact body that is signed and sent. */
+export const events = workerSchema.table(
+  'events',
+  {
+    siteId: integer('site_id').notNull(),
+    id: text('id').notNull(),
+    event: text('event').notNull(),
+    /** Null after `RETENTION_PAYLOADS_DAYS`. */
+    body: text('body'),
+    /** SHA-256 (hex) over what the caller sent, to tell a repeated event from another one. */
+    hash: text('hash').notNull(),
+    createdAt: instant('created_at').notNull().defaultNow(),
+  },
+  (t) => [primaryKey({ columns: [t.siteId, t.id] }), index('events_created_at').on(t.createdAt)],
+)
+
+/** Every HTTP attempt of a delivery, append-only. */
+export const webhookAttempts = workerSchema.table(
+  'webhook_attempts',
+  {
+    id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+    deliveryId: integer('delivery_id').notNull(),
+    attempt: integer('attempt').notNull(),
+    at: instant('at').notNull().defaultNow(),
+    statusCode: integer('status_code'),
+    durationMs: integer('duration_ms').notNull(),
+    error: text('error'),
+    trigger: text('trigger').notNull(),
+  },
+  (t) => [index('webhook_attempts_delivery').on(t.deliveryId, t.id), index('webhook_attempts_at').on(t.at)],
+)
+
+/** What the worker knows of a webhook beyond the owner's row. */
+export const webhookHealth = workerSchema.table('webhook_health', {
+  webhookId: integer('webhook_id').primaryKey(),
+  /** First failure since the last success; null while healthy. */
+  failingSince: instant('failing_since'),
+  lastSuccessAt: instant('last_success_at'),
+  lastFailureAt: instant('last_failure_at'),
+  /** Set when the worker (not the owner) switched the webhook off. */
+  disabledAt: instant('disabled_at'),
+  disabledReason: text('disabled_reason'),
+})
+
+/** Answers to requests that carried an `Idempotency-Key`, for 24 hours. */
+export const idempotencyKeys = workerSchema.table(
+  'idempotency_keys',
+  {
+    /** Name of the API key that sent it. */
+    principal: text('principal').notNull(),
+    key: text('key').notNull(),
+    requestHash: text('request_hash').notNull(),
+    status: integer('status').notNull(),
+    response: jsonb('response').notNull(),
+    createdAt: instant('created_at').notNull().defaultNow(),
+  },
+  (t) => [primaryKey({ columns: [t.principal, t.key] }), index('idempotency_keys_created_at').on(t.createdAt)],
+)
