@@ -56,12 +56,15 @@ describe.each<BackendKind>(['postgres', 'redis'])('the board on %s', (kind) => {
     const twin = await board.addItem({ state: 'failed', key: '7', finishedAt: new Date() })
     await board.addItem({ key: '7' })
     const delivered = await board.addItem({ state: 'done', generation: 2, finishedAt: new Date() })
+    const due = await board.addItem({ generation: 2, attempts: 1 })
+    const dueId = await board.ringAndEnd({ ...due, generation: 1 }, 'completed')
     const twinId = await board.ringAndEnd(twin, 'failed')
     const staleId = await board.ringAndEnd({ ...delivered, generation: 1 }, 'failed')
-    for (const id of [twinId, staleId])
+    for (const id of [twinId, staleId, dueId])
       expect((await board.call('PUT', `${queuePath}/${id}/retry`)).statusCode).toBe(409)
     expect((await board.item(twin.id)).state).toBe('failed')
     expect((await board.item(delivered.id)).state).toBe('done')
+    expect(await board.item(due.id)).toEqual(due)
   })
 
   it('promotes a delayed ring: owed now, under a new ring', async () => {
@@ -106,6 +109,9 @@ describe.each<BackendKind>(['postgres', 'redis'])('the board on %s', (kind) => {
       expect((await board.call('PUT', `${queuePath}/${id}/${action}`)).statusCode).toBe(409)
     }
     expect(await board.item(item.id)).toMatchObject({ state: 'owed', generation: 1 })
+    const [queue] = (await board.call('GET', '/api/queues')).json().queues
+    // Postgres doesn't know who works.
+    expect(queue).toMatchObject({ counts: { active: 1 }, hasWorkers: kind === 'redis' ? true : null })
     end()
     await vi.waitFor(async () => expect(await board.queue.getJobState(id)).toBe('completed'))
   })

@@ -52,9 +52,10 @@ export function createBoardAccess(options: { users: readonly BoardUser[]; open: 
     if (known.length === 0) return options.open ? anyone : undefined
     const given = credentials(headers.authorization)
     const presented = digest(given?.name ?? '', given?.password ?? '')
+    let match: (typeof known)[number] | undefined
     // Every user is compared, so that the time taken tells nothing.
-    const matches = known.filter((user) => timingSafeEqual(user.digest, presented))
-    return given && matches[0]
+    for (const user of known) if (timingSafeEqual(user.digest, presented)) match = user
+    return given && match
   }
 
   return {

@@ -105,6 +105,7 @@ export function createBoardActions(deps: { db: Db; bell: Bell; backend: QueueBac
       if (!item) return noItem
       if (state === 'failed' && item.state === 'done')
         return { refused: 'This run failed, but a later one did the work.' }
+      if (item.state === 'owed' && item.nextAt <= new Date()) return { refused: 'Its work item is due already.' }
       const rings = item.state === 'owed' ? await promote(db, [item.id]) : await retry(db, [item.id], 'retry')
       return rearmed('retry', user, ring, item, rings)
     },
