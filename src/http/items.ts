@@ -37,7 +37,7 @@ export async function retryItem(deps: AppDeps, item: WorkItem): Promise<void> {
   const off = state === 'held' ? switchedOff[item.reason ?? ''] : undefined
   if (off) throw new AppError('conflict', `It can't be retried: ${off}`)
   const rings = await (state === 'delayed' ? promote(deps.db, [item.workId]) : retry(deps.db, [item.workId], 'retry'))
-  if (rings.length === 0) await explain(deps, item, 'Another unfinished item does the same work already')
+  if (rings.length === 0) await explain(deps, item, 'Another unfinished item does the same work')
   deps.bell.ring(rings)
 }
 
@@ -47,18 +47,12 @@ export async function retryItem(deps: AppDeps, item: WorkItem): Promise<void> {
  */
 export async function cancelItem(deps: AppDeps, item: WorkItem, by: string): Promise<void> {
   const changed = await cancel(deps.db, [item.workId], `cancelled by ${by}`)
-  if (changed.length === 0) await explain(deps, item, 'It is over already')
+  if (changed.length === 0) await explain(deps, item, `It is ${stateOf(item)} already`)
 }
 
-/** Says why a transition changed nothing, in the words of what stands there by now. */
+/** Says why a transition changed nothing: the item was overtaken, or `otherwise`. */
 async function explain(deps: AppDeps, { job, workId, state }: WorkItem, otherwise: string): Promise<never> {
   const now = await findWorkItem(deps.db, job, workId)
   if (!now) throw new AppError('not_found', 'It is no longer kept')
-  if (now.state !== state) throw new AppError('conflict', `It is ${stateOf(now)} by now`)
-  const over = {
-    done: 'It is completed already',
-    failed: 'It has failed already',
-    cancelled: 'It is cancelled already',
-  }
-  throw new AppError('conflict', over[now.state as keyof typeof over] ?? otherwise)
+  throw new AppError('conflict', now.state === state ? otherwise : `It is ${stateOf(now)} by now`)
 }

@@ -41,6 +41,10 @@ export const answer = <Schema>(description: string, schema: Schema) => ({
   content: { 'application/json': { schema } },
 })
 
+// The page's own policy would fetch its files over TLS even where this server speaks none.
+const contentPolicy =
+  "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'self'; frame-ancestors 'none'"
+
 const schemaTransform = createJsonSchemaTransform({})
 const documentTransform = createJsonSchemaTransformObject({})
 
@@ -76,11 +80,11 @@ export async function describeApi(app: FastifyInstance, version: string): Promis
       const { body, ...rest } = document.schema ?? {}
       return schemaTransform({ ...document, schema: body === noBody ? rest : document.schema } as never)
     },
-    transformObject: (document) => withoutStrays(documentTransform(document) as Record<string, unknown>) as never,
+    transformObject: (document) => tidy(documentTransform(document) as Document) as never,
   })
   await app.register(swaggerUi, {
     routePrefix: '/docs',
-    staticCSP: true,
+    staticCSP: contentPolicy,
     // Else the page shows a badge of a validator that is asked over the internet.
     uiConfig: { validatorUrl: null, deepLinking: true, tryItOutEnabled: false } as never,
     theme: { title: 'website-worker API' },
@@ -92,9 +96,25 @@ export async function describeApi(app: FastifyInstance, version: string): Promis
   )
 }
 
-/** Drops component schemas that nothing refers to: each is made twice, once as it comes in and once as it goes out. */
-function withoutStrays(document: Record<string, unknown>): Record<string, unknown> {
-  const components = document.components as { schemas?: Record<string, unknown> }
+interface Document {
+  paths?: Record<string, unknown>
+  components: { schemas?: Record<string, unknown> }
+}
+
+/**
+ * Drops component schemas that nothing refers to (each is made twice, once as it comes in and once as it goes out), and
+ * what a number in a path or an instant inherits from the string it is read from.
+ */
+function tidy(document: Document): Document {
+  const { paths = {}, components } = JSON.parse(
+    JSON.stringify(document).replaceAll(/("|schemas\/)(\w+)Input"/g, '$1$2"'),
+    (_, value) => {
+      if (value?.type === 'integer' || value?.format === 'date-time') delete value.pattern
+      if (value?.minimum === Number.MIN_SAFE_INTEGER) delete value.minimum
+      if (value?.maximum === Number.MAX_SAFE_INTEGER) delete value.maximum
+      return value
+    },
+  ) as Document
   const all = components.schemas ?? {}
   const used = new Set<string>()
   const collect = (value: unknown) => {
@@ -104,7 +124,7 @@ function withoutStrays(document: Record<string, unknown>): Record<string, unknow
       collect(all[name] ?? null)
     }
   }
-  collect(document.paths ?? {})
+  collect(paths)
   const schemas = Object.fromEntries(Object.entries(all).filter(([name]) => used.has(name)))
-  return { ...document, components: { ...components, schemas } }
+  return { ...document, paths, components: { ...components, schemas } }
 }

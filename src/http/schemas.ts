@@ -18,7 +18,12 @@ const rowId = z.int32().positive()
 /** `{id}` of a path, in words for the reference page. */
 export const idParams = (what: string) => z.strictObject({ id: idInPath(largestId, `Id of the ${what}.`) })
 /** `{job}` of a path. */
-export const jobParams = z.strictObject({ job: z.string().describe('Name of the job.') })
+export const jobParams = z.strictObject({
+  job: z
+    .string()
+    .regex(/^[a-z][a-z\d-]{0,99}$/)
+    .describe('Name of the job.'),
+})
 /** `{job}` and `{jobId}` of a path. */
 export const jobIdParams = jobParams.extend({ jobId: idInPath(Number.MAX_SAFE_INTEGER, 'Id from the 202 answer.') })
 

@@ -4,6 +4,16 @@ import { webhookAttempts } from '../schema/worker.ts'
 
 export type DeliveryStatus = 'pending' | 'delivered' | 'failed' | 'held' | 'cancelled'
 
+/** A work item to ring. */
+interface Ring {
+  workId: number
+  job: string
+  generation: number
+  label: string
+  attempts: number
+  nextAt: Date
+}
+
 /** A row of the ledger together with its latest work item, which decides what comes next. */
 export interface Delivery {
   id: number
@@ -67,8 +77,10 @@ const owners = sql`
 
 function readDelivery(row: Record<string, unknown>): Delivery {
   const date = (value: unknown) => (value === null ? null : new Date(value as string))
+  const { id, webhookId, siteId, eventId, event, status, reason, statusCode, attempts, error, responseBody } =
+    row as unknown as Delivery
   return {
-    ...(row as unknown as Delivery),
+    ...{ id, webhookId, siteId, eventId, event, status, reason, statusCode, attempts, error, responseBody },
     nextAt: date(row.nextAt),
     createdAt: date(row.createdAt),
     deliveredAt: date(row.deliveredAt),
@@ -116,6 +128,38 @@ export async function hasEventBody(db: Db, deliveryId: number): Promise<boolean>
 }
 
 /**
+ * Owes a delivery whose work item is no longer kept; held where its site is.
+ * @returns the new item, to be rung if `rung` was promised; undefined when there is an unfinished one by now, or it is held
+ */
+export async function oweDelivery(db: Db, deliveryId: number, rung: boolean): Promise<Ring | undefined> {
+  // Primary keys; work_unfinished_key. The label has the host alone, since the rest of a URL may hold a secret.
+  const { rows } = await db.execute(sql`
+    INSERT INTO website_worker.work (job, key, site_id, payload, label, state, reason, trigger, rung_at)
+    SELECT 'deliver-webhook', d.id::text, w.site_id, jsonb_build_object('deliveryId', d.id),
+      left(e.event || ' → ' || coalesce(substring(translate(w.target_url, chr(92), '/')
+        FROM '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#@[:space:][:cntrl:]]+)'), 'webhook ' || w.id), 120),
+      CASE WHEN h.reason IS NULL THEN 'owed' ELSE 'held' END, h.reason, 'retry',
+      CASE WHEN ${rung} AND h.reason IS NULL THEN now() END
+    FROM public.website_webhook_deliveries d
+    JOIN public.website_webhooks w ON w.id = d.webhook_id
+    JOIN website_worker.events e ON e.site_id = w.site_id AND e.id = d.event_id
+    CROSS JOIN LATERAL (SELECT website_worker.hold_reason('webhooks', w.site_id) AS reason) h
+    WHERE d.id = ${deliveryId}
+    ON CONFLICT (job, key) WHERE state IN ('owed', 'running', 'held') DO NOTHING
+    RETURNING id, generation, label, state, next_at`)
+  const [row] = rows
+  if (row?.state !== 'owed') return undefined
+  return {
+    workId: Number(row.id),
+    job: 'deliver-webhook',
+    generation: row.generation as number,
+    label: row.label as string,
+    attempts: 0,
+    nextAt: new Date(row.next_at as string),
+  }
+}
+
+/**
  * A page of the ledger, newest first. The status of a row is known only together with its work item, so a filtered page
  * walks the webhook's rows by id and looks at no more than `pageWindow` of them: it may hold few rows or none and still
  * have a next page. A site's page walks each of its webhooks; it ends where the first of those walks was cut off (the
@@ -159,7 +203,7 @@ export async function listDeliveries(db: Db, filter: DeliveryFilter): Promise<De
     ) p ON true
     ORDER BY p.id DESC`)
   const floor = Number(rows[0]?.floor ?? 0)
-  const items = rows.filter((row) => row.id !== null).map(({ floor: _, ...row }) => readDelivery(row))
+  const items = rows.filter((row) => row.id !== null).map(readDelivery)
   if (items.length > limit) return { items: items.slice(0, limit), next: items[limit - 1]!.id }
   return { items, next: floor > 0 ? floor : null }
 }

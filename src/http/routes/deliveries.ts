@@ -5,10 +5,10 @@ import {
   hasEventBody,
   listAttempts,
   listDeliveries,
+  oweDelivery,
   type Delivery,
   type DeliveryFilter,
 } from '../../db/queries/deliveries.ts'
-import { enqueueItem } from '../../db/queries/enqueue.ts'
 import { findWorkItem } from '../../db/queries/jobs.ts'
 import { siteExists, webhookExists } from '../../db/queries/webhooks.ts'
 import { AppError } from '../../errors.ts'
@@ -56,13 +56,8 @@ export const deliveryRoutes =
       }
       if (item) return retryItem(deps, item)
       const rung = deps.bell.ready()
-      const made = await enqueueItem(
-        deps.db,
-        deliverWebhook.name,
-        { deliveryId: delivery.id },
-        { rung, trigger: 'retry' },
-      )
-      if (rung && made.created && made.state === 'owed') deps.bell.ring([made])
+      const ring = await oweDelivery(deps.db, delivery.id, rung)
+      if (rung && ring) deps.bell.ring([ring])
     }
 
     async function cancelDelivery({ workId }: Delivery, by: string): Promise<void> {

@@ -18,14 +18,22 @@ import { enqueuedJobBody, jobBody, jobIdParams, jobParams } from '../schemas.ts'
 const hrefOf = (job: string, workId: number) => `/v1/jobs/${job}/${workId}`
 
 function viewJob(item: WorkItem) {
-  const { workId, due: _, lastError, payload, ...rest } = item
+  const { job, siteId, label, reason, progress, attempts, result, createdAt, finishedAt } = item
   return {
-    ...rest,
-    jobId: String(workId),
-    payload: payload as Record<string, unknown>,
+    jobId: String(item.workId),
+    job,
+    siteId,
+    label,
+    payload: item.payload as Record<string, unknown>,
     state: stateOf(item),
+    reason,
+    progress,
+    attempts,
     nextAt: item.state === 'owed' ? item.nextAt : null,
-    failedReason: lastError,
+    failedReason: item.lastError,
+    result,
+    createdAt,
+    finishedAt,
   }
 }
 
@@ -103,13 +111,15 @@ export const jobRoutes =
         const requestHash = createHash('sha256')
           .update(JSON.stringify([job.name, payload]))
           .digest('hex')
-        const { replayed, response } = key
+        const { replayed, response: stored } = key
           ? await answerOnce(deps.db, { principal: request.principal.name, key, requestHash }, async (tx) => ({
               status: 202,
               response: await enqueue(tx),
             }))
           : { replayed: false, response: await enqueue(deps.db) }
         if (rung && made?.created && made.state === 'owed') deps.bell.ring([made])
+        // jsonb keeps no order of fields.
+        const response = { jobId: stored.jobId, state: stored.state, href: stored.href }
         if (replayed) reply.header('idempotent-replayed', 'true')
         return reply.code(202).header('location', response.href).send(response)
       },
