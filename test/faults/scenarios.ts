@@ -1,0 +1,31 @@
+import { backendSwitch } from './backend-switch.ts'
+import { brokenHead } from './broken-head.ts'
+import { flushStorm } from './flush-storm.ts'
+import { garbageInTheQueue } from './garbage.ts'
+import { kill9 } from './kill-9.ts'
+import { oldDump } from './old-dump.ts'
+import { postgresRestart } from './postgres-restart.ts'
+import { redisDown } from './redis-down.ts'
+import { secondRedis } from './second-redis.ts'
+import { sigterm } from './sigterm.ts'
+import { sqlEmit } from './sql-emit.ts'
+import { swappedRedis } from './swapped-redis.ts'
+import { twoProcesses } from './two-processes.ts'
+import type { Scenario } from './world.ts'
+
+/** Every fault there is a promise about. */
+export const scenarios: readonly Scenario[] = [
+  flushStorm,
+  oldDump,
+  swappedRedis,
+  backendSwitch,
+  redisDown,
+  kill9,
+  brokenHead,
+  sqlEmit,
+  sigterm,
+  twoProcesses,
+  secondRedis,
+  postgresRestart,
+  garbageInTheQueue,
+]
