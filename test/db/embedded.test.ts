@@ -14,12 +14,12 @@ import { type Answer, makeCheckout, spawnStarter, unlinkLibraries } from '../fix
 const root = process.getuid?.() === 0
 const nobody = await accountFor('/')
 const checkout = makeScratch()
-const nobodyReachesNode = (await canEnter(dirname(process.execPath), nobody)) && (await canEnter(checkout, nobody))
-
+// Another user's process needs Node, and what stays in our own checkout.
+const needed = [dirname(process.execPath), checkout, join(import.meta.dirname, '../../node_modules/pg')]
+const nobodyReachesNode = (await Promise.all(needed.map((folder) => canEnter(folder, nobody)))).every(Boolean)
+const seed = makeScratch()
 let scratch: string
 let dataDir: string
-
-const seed = makeScratch()
 
 beforeAll(async () => {
   await makeCheckout(checkout)
