@@ -243,11 +243,16 @@ BEGIN
   LOOP
     RETURN QUERY INSERT INTO website_worker.work AS w
       (job, key, site_id, payload, label, state, reason, trigger, next_at, rung_at, created_at)
-    VALUES (p_job, v_key, v_site, p_payload, left(p_job || ' ' || v_key, 120),
+    VALUES (p_job, v_key, v_site, p_payload, left(rtrim(p_job || ' ' || v_key), 120),
       CASE WHEN v_reason IS NULL THEN 'owed' ELSE 'held' END, v_reason, p_trigger, now(),
       CASE WHEN p_rung AND v_reason IS NULL THEN now() END, now())
     ON CONFLICT (job, key) WHERE state IN ('owed', 'running', 'held') DO NOTHING
     RETURNING w.id, w.job, w.key, w.site_id, w.label, w.state, w.reason, w.generation, w.attempts, w.next_at, true;
+    EXIT WHEN FOUND;
+    -- A run under way may not see what this caller is about to commit.
+    RETURN QUERY UPDATE website_worker.work AS w SET again = true
+      WHERE w.job = p_job AND w.key = v_key AND w.state = 'running'
+      RETURNING w.id, w.job, w.key, w.site_id, w.label, w.state, w.reason, w.generation, w.attempts, w.next_at, false;
     EXIT WHEN FOUND;
     RETURN QUERY SELECT w.id, w.job, w.key, w.site_id, w.label, w.state, w.reason, w.generation, w.attempts, w.next_at,
       false

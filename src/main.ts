@@ -15,7 +15,7 @@ import { createApp } from './http/app.ts'
 import { createBoard } from './http/board.ts'
 import { processors } from './processors/index.ts'
 import type { Domain } from './queues/define-job.ts'
-import { configureJobs } from './queues/index.ts'
+import { catalog, configureJobs } from './queues/index.ts'
 import { migrateQueueSchema, openPostgresQueues, openRedisQueues, type QueueBackend } from './work/backend.ts'
 import { createBell } from './work/bell.ts'
 import { createDispatcher } from './work/dispatcher.ts'
@@ -135,8 +135,9 @@ export async function start(options: StartOptions): Promise<Running> {
     { api = true, worker = true, onFatal = () => {} }: StartOptions,
     releasers: typeof release,
   ): Promise<Running> {
+    const webhookWaitsMs = config.WEBHOOK_RETRY_SCHEDULE
     const jobs = configureJobs({
-      webhookWaitsMs: config.WEBHOOK_RETRY_SCHEDULE,
+      webhookWaitsMs,
       webhookConcurrency: config.WEBHOOK_CONCURRENCY,
     })
     const source = await openDatabaseUrl(config, log)
@@ -174,8 +175,8 @@ export async function start(options: StartOptions): Promise<Running> {
       const processorDeps = {
         db,
         sender,
-        timeoutMs: config.WEBHOOK_TIMEOUT_MS,
         payloadsDays: config.RETENTION_PAYLOADS_DAYS,
+        retry: { ...catalog['deliver-webhook'].retry, ...(webhookWaitsMs && { waitsMs: webhookWaitsMs }) },
       }
       const workers = startWorkers(
         { db, backend, log, metrics, processorDeps },

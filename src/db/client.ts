@@ -21,6 +21,9 @@ export interface Database {
   close(): Promise<void>
 }
 
+// A Date bound to a TIMESTAMP column means UTC, whatever the process's zone.
+pg.defaults.parseInputDatesAsUTC = true
+
 /** Opens a pool whose sessions run in UTC, whatever the server, role or process says. */
 export function createDatabase(options: DatabaseOptions): Database {
   const pool = new pg.Pool({

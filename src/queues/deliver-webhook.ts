@@ -11,6 +11,7 @@ export const deliverWebhook = defineJob({
   domain: 'webhooks',
   schema: z.object({ deliveryId: z.number().int().positive() }),
   key: ['deliveryId'],
+  subject: { field: 'deliveryId', table: 'website_webhook_deliveries' },
   scope: 'none',
   retry: {
     waitsMs: [0, 5 * second, 5 * minute, 30 * minute, 2 * hour, 5 * hour, 10 * hour, 14 * hour, 20 * hour, 24 * hour],

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import type { Db } from '../db/client.ts'
+import { listPausedQueues } from '../db/queries/queue-pauses.ts'
 import { AppError } from '../errors.ts'
 import type { QueueBackend } from './backend.ts'
 import { isLed } from './leader.ts'
@@ -59,9 +60,7 @@ export async function beginEpoch(
 
 /** Pauses the queues that people paused, and resumes the others. */
 export async function restorePauses(db: Db, backend: QueueBackend, jobs: readonly string[]): Promise<void> {
-  // Whole table, a row per paused queue.
-  const { rows } = await db.execute(sql`SELECT job FROM website_worker.queue_pauses`)
-  const paused = new Set(rows.map((row) => row.job))
+  const paused = new Set(await listPausedQueues(db))
   await Promise.all(
     jobs.map(async (job) => {
       const queue = backend.queue(job)

@@ -217,20 +217,23 @@ export async function reclaimExpiredLeases(db: Db, maxCrashes: number): Promise<
 export async function finish(tx: Db | Tx, runs: readonly Finish[]): Promise<Set<number>> {
   const rows = runs.toSorted((a, b) => a.workId - b.workId)
   const column = <T>(pick: (run: Finish) => T, type: string) => sql`${sql.param(rows.map(pick))}::${sql.raw(type)}[]`
+  // Somebody asked again while it ran.
+  const anew = sql`(w.again AND r.outcome IN ('done', 'failed'))`
   // Primary key, in id order.
   const { rows: changed } = await tx.execute(
     sql`UPDATE website_worker.work w
-        SET state = CASE r.outcome WHEN 'retry' THEN 'owed' ELSE r.outcome END,
-            reason = r.reason,
-            attempts = w.attempts + (r.outcome <> 'held')::int,
-            generation = w.generation + (r.outcome = 'retry')::int,
-            next_at = coalesce(r.next_at, w.next_at),
-            rung_at = CASE WHEN r.outcome IN ('retry', 'held') THEN NULL ELSE w.rung_at END,
-            trigger = CASE WHEN r.outcome = 'retry' THEN 'schedule' ELSE w.trigger END,
+        SET state = CASE WHEN r.outcome = 'retry' OR ${anew} THEN 'owed' ELSE r.outcome END,
+            reason = CASE WHEN ${anew} THEN NULL ELSE r.reason END,
+            again = false,
+            attempts = CASE WHEN ${anew} THEN 0 ELSE w.attempts + (r.outcome <> 'held')::int END,
+            generation = w.generation + (r.outcome = 'retry' OR ${anew})::int,
+            next_at = CASE WHEN ${anew} THEN now() ELSE coalesce(r.next_at, w.next_at) END,
+            rung_at = CASE WHEN r.outcome IN ('retry', 'held') OR ${anew} THEN NULL ELSE w.rung_at END,
+            trigger = CASE WHEN r.outcome = 'retry' AND w.trigger NOT IN ('retry', 'replay') THEN 'schedule' ELSE w.trigger END,
             last_error = CASE WHEN r.outcome = 'done' THEN NULL ELSE coalesce(r.error, w.last_error) END,
             result = r.result::jsonb,
             lease_until = NULL, lease_token = NULL,
-            finished_at = CASE WHEN r.outcome IN ('done', 'failed') THEN now() END
+            finished_at = CASE WHEN r.outcome IN ('done', 'failed') AND NOT ${anew} THEN now() END
         FROM unnest(${column((r) => r.workId, 'bigint')}, ${column((r) => r.attemptsBefore, 'int')},
                     ${column((r) => r.leaseToken, 'uuid')}, ${column((r) => r.outcome, 'text')},
                     ${column((r) => r.nextAt?.toISOString() ?? null, 'timestamptz')}, ${column((r) => r.error, 'text')},

@@ -6,6 +6,7 @@ import { work } from '../../src/db/schema/worker.ts'
 import { enqueueItem } from '../../src/db/queries/enqueue.ts'
 import type { Outcome, RunContext } from '../../src/processors/contract.ts'
 import { defineJob } from '../../src/queues/define-job.ts'
+import { retry } from '../../src/work/transitions.ts'
 import { createStack, type Stack } from '../fixtures/stack.ts'
 
 type Payload = { n: number }
@@ -103,6 +104,31 @@ describe.each(['redis', 'postgres'] as const)('on %s', (backend) => {
     await stack.backend.queue('count-up').add('again', { workId: id, generation: 1 }, { jobId: 'again' })
     await vi.waitFor(async () => expect(await stack.backend.queue('count-up').getCompletedCount()).toBe(2))
     expect(runs).toBe(1)
+  })
+
+  test('asked for again during a leased run, it runs once more afterwards', async () => {
+    let runs = 0
+    const id = await given(
+      async () => {
+        runs++
+        if (runs === 1) expect((await enqueueItem(stack.db, 'count-up', { n: 1 }, { rung: false })).created).toBe(false)
+        return { kind: 'done', result: { runs } }
+      },
+      { leaseMs: 5_000 },
+    )
+    expect(await until(id, 'done')).toMatchObject({ result: { runs: 2 }, again: false, generation: 2 })
+  })
+
+  test('a replay that fails first stays a replay', async () => {
+    const triggers: string[] = []
+    const id = await given(async (_, { trigger }) => {
+      triggers.push(trigger)
+      return triggers.length === 2 ? { kind: 'retry', error: 'no' } : { kind: 'done' }
+    })
+    await until(id, 'done')
+    await retry(stack.db, [id], 'replay')
+    await vi.waitFor(() => expect(triggers).toEqual(['request', 'replay', 'replay']), 10_000)
+    await until(id, 'done')
   })
 
   test('a ring of an older generation, of no item, or of garbage ends without effect', async () => {

@@ -45,6 +45,8 @@ export const work = workerSchema.table(
     nextAt: instant('next_at').notNull().defaultNow(),
     /** When this generation was rung into the queue; null while only the row knows. */
     rungAt: instant('rung_at'),
+    /** Asked for while it runs: owed once more when this run ends, which may not have seen what the asker changed. */
+    again: boolean('again').notNull().default(false),
     leaseUntil: instant('lease_until'),
     leaseToken: uuid('lease_token'),
     lastError: text('last_error'),
@@ -166,7 +168,9 @@ export const events = workerSchema.table(
     hash: text('hash').notNull(),
     createdAt: instant('created_at').notNull().defaultNow(),
   },
-  (t) => [primaryKey({ columns: [t.siteId, t.id] }), index('events_created_at').on(t.createdAt)],
+  (t) => [primaryKey({ columns: [t.siteId, t.id] }), index('events_created_at').on(t.createdAt),
+    index('events_body_kept').on(t.createdAt).where(sql`body IS NOT NULL`),
+  ],
 )
 
 /** Every HTTP attempt of a delivery, append-only. */

@@ -1,0 +1,240 @@
+import { createHmac } from 'node:crypto'
+import { Queue, Worker } from 'bullmq'
+import { sql } from 'drizzle-orm'
+import { Redis } from 'ioredis'
+import { Agent, fetch, request } from 'undici'
+import { createClient } from '../src/client/index.ts'
+import { parseConfig } from '../src/config.ts'
+import { createDatabase, type Db } from '../src/db/client.ts'
+import { acceptEvents } from '../src/db/queries/events.ts'
+import { websiteWebhooks } from '../src/db/schema/integrations.ts'
+import { websiteSites } from '../src/db/schema/sites.ts'
+import { createLogger, migrateAll, start } from '../src/main.ts'
+import { cloneDatabase, startPostgres } from '../test/fixtures/services.ts'
+import { startRedis } from '../test/fixtures/redis.ts'
+import { startBenchReceiver, type BenchReceiver } from './receiver.ts'
+
+const count = 6_000
+const concurrency = 100
+const secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'
+const data = { orderNumber: 'WEB-1001', total: '49.90', lines: [{ sku: 'A-1', quantity: 2 }] }
+
+const perSecond = (n: number, began: number) => Math.round((n * 1_000) / (performance.now() - began))
+const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+const percentile = (sorted: number[], p: number) =>
+  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))] ?? 0
+
+async function makeSite(db: Db, url: string): Promise<number> {
+  const [site] = await db
+    .insert(websiteSites)
+    .values({ name: 'bench', domain: 'bench.example' })
+    .returning({ id: websiteSites.id })
+  await db
+    .insert(websiteWebhooks)
+    .values({ siteId: site?.id ?? 0, name: 'bench', event: 'order.created', targetUrl: url, secret })
+  return site?.id ?? 0
+}
+
+async function untilDelivered(db: Db, wanted: number) {
+  for (;;) {
+    const { rows } = await db.execute(
+      sql`SELECT count(*)::int AS n FROM website_webhook_deliveries WHERE delivered_at IS NOT NULL`,
+    )
+    if (Number(rows[0]?.n) >= wanted) return
+    await pause(20)
+  }
+}
+
+/** Ours, from accept over the HTTP API to the ledger row. */
+async function ours(databaseUrl: string, redisUrl: string, receiver: BenchReceiver) {
+  const key = 'bench-secret-bench-secret'
+  const config = parseConfig({
+    DATABASE_URL: databaseUrl,
+    REDIS_URL: redisUrl,
+    API_KEYS: `bench:${key}`,
+    HOST: '127.0.0.1',
+    PORT: '0',
+    OUTBOUND_ALLOW_CIDRS: '127.0.0.0/8',
+    WEBHOOK_CONCURRENCY: String(concurrency),
+  })
+  const running = await start({ config, log: createLogger('error') })
+  const { db, close } = createDatabase({ url: databaseUrl, max: 2 })
+  try {
+    const siteId = await makeSite(db, receiver.url)
+    const client = createClient({ url: running.url ?? '', apiKey: key })
+    await client.emitEvents(Array.from({ length: 200 }, () => ({ siteId, event: 'order.created' as const, data })))
+    await untilDelivered(db, 200)
+    await receiver.report()
+
+    const began = performance.now()
+    for (let sent = 0; sent < count; sent += 500) {
+      await client.emitEvents(Array.from({ length: 500 }, () => ({ siteId, event: 'order.created' as const, data })))
+    }
+    await untilDelivered(db, count + 200)
+    const oursPerS = perSecond(count, began)
+    const { total, distinct } = await receiver.report()
+
+    const steadyBegan = Date.now()
+    const sends: Promise<unknown>[] = []
+    for (let n = 0; n < 2_000; n++) {
+      const due = steadyBegan + n * 5
+      if (due > Date.now()) await pause(due - Date.now())
+      sends.push(client.emitEvent({ siteId, event: 'order.created', id: `t${Date.now()}_${n}`, data }))
+    }
+    await Promise.all(sends)
+    await untilDelivered(db, count + 2_200)
+    const latencies = (await receiver.report()).latencies.toSorted((a, b) => a - b)
+    return {
+      oursPerS,
+      lost: count - distinct,
+      extra: total - distinct,
+      steadyP50Ms: percentile(latencies, 0.5),
+      steadyP95Ms: percentile(latencies, 0.95),
+      steadyP99Ms: percentile(latencies, 0.99),
+    }
+  } finally {
+    await close()
+    await running.stop()
+  }
+}
+
+/** The same rings through a BullMQ worker that does nothing. */
+async function noop(redisUrl: string): Promise<number> {
+  const connection = new Redis(redisUrl, { maxRetriesPerRequest: null })
+  const queue = new Queue('noop', { connection })
+  const began = performance.now()
+  let done = 0
+  const worker = new Worker('noop', async () => {}, { connection, concurrency, removeOnComplete: { count: 1_000 } })
+  const finished = new Promise<void>((resolve) => worker.on('completed', () => ++done === count && resolve()))
+  for (let sent = 0; sent < count; sent += 500) {
+    await queue.addBulk(
+      Array.from({ length: 500 }, (_value, n) => ({ name: 'ring', data: { workId: sent + n, generation: 1 } })),
+    )
+  }
+  await finished
+  const rate = perSecond(count, began)
+  await worker.close()
+  await queue.close()
+  connection.disconnect()
+  return rate
+}
+
+/** The processor most people write: a select, a fetch, an insert. */
+async function naive(databaseUrl: string, redisUrl: string, receiver: BenchReceiver): Promise<number> {
+  const { db, close } = createDatabase({ url: databaseUrl, max: 20 })
+  const siteId = await makeSite(db, receiver.url)
+  const events = Array.from({ length: count }, () => ({ siteId, event: 'order.created' as const, data }))
+  const ids: string[] = []
+  for (let from = 0; from < count; from += 1_000) {
+    const accepted = await acceptEvents(db, events.slice(from, from + 1_000), { rung: false })
+    ids.push(...accepted.map((event) => event.eventId))
+  }
+  await db.execute(sql`DELETE FROM website_webhook_deliveries`)
+  const connection = new Redis(redisUrl, { maxRetriesPerRequest: null })
+  const queue = new Queue('naive', { connection })
+  const began = performance.now()
+  let done = 0
+  const worker = new Worker<{ siteId: number; id: string }>(
+    'naive',
+    async (job) => {
+      const { rows } = await db.execute(
+        sql`SELECT h.id, h.target_url, h.secret, e.body FROM website_worker.events e
+            JOIN website_webhooks h ON h.site_id = e.site_id AND h.event = e.event
+            WHERE e.site_id = ${job.data.siteId} AND e.id = ${job.data.id}`,
+      )
+      for (const row of rows) {
+        const at = Math.floor(Date.now() / 1_000)
+        const signature = createHmac('sha256', Buffer.from(String(row.secret).slice(6), 'base64'))
+          .update(`${job.data.id}.${at}.${row.body}`)
+          .digest('base64')
+        const response = await fetch(String(row.target_url), {
+          method: 'POST',
+          headers: {
+            'content-type': 'application/json',
+            'webhook-id': job.data.id,
+            'webhook-timestamp': String(at),
+            'webhook-signature': `v1,${signature}`,
+          },
+          body: String(row.body),
+          signal: AbortSignal.timeout(15_000),
+        })
+        const text = await response.text()
+        await db.execute(
+          sql`INSERT INTO website_webhook_deliveries (webhook_id, event_id, status_code, response_body, attempts, delivered_at)
+              VALUES (${row.id}, ${job.data.id}, ${response.status}, ${text}, 1, now())`,
+        )
+      }
+    },
+    { connection, concurrency, removeOnComplete: { count: 1_000 } },
+  )
+  const finished = new Promise<void>((resolve) => worker.on('completed', () => ++done === count && resolve()))
+  for (let sent = 0; sent < count; sent += 500) {
+    await queue.addBulk(
+      ids
+        .slice(sent, sent + 500)
+        .map((id) => ({ name: 'deliver', data: { siteId, id }, opts: { attempts: 10, backoff: 5_000 } })),
+    )
+  }
+  await finished
+  const rate = perSecond(count, began)
+  await worker.close()
+  await queue.close()
+  connection.disconnect()
+  await close()
+  return rate
+}
+
+/** Nothing but signed posts over keep-alive connections. */
+async function undici(receiver: BenchReceiver): Promise<number> {
+  const dispatcher = new Agent({ connections: concurrency })
+  const body = JSON.stringify({ type: 'order.created', data })
+  const began = performance.now()
+  let next = 0
+  await Promise.all(
+    Array.from({ length: concurrency }, async () => {
+      while (next++ < count) {
+        const answer = await request(receiver.url, {
+          method: 'POST',
+          body,
+          headers: { 'content-type': 'application/json' },
+          dispatcher,
+        })
+        await answer.body.dump()
+      }
+    }),
+  )
+  const rate = perSecond(count, began)
+  await dispatcher.close()
+  return rate
+}
+
+/** Deliveries per second next to a worker that does nothing, to the usual processor, and to bare posts. */
+export async function benchWebhooks(): Promise<Record<string, number>> {
+  const postgres = await startPostgres()
+  const redis = await startRedis()
+  const receiver = await startBenchReceiver()
+  const clones = [await cloneDatabase(postgres.url, 'empty'), await cloneDatabase(postgres.url, 'empty')] as const
+  try {
+    for (const clone of clones) await migrateAll(clone.url)
+    const naivePerS = await naive(clones[1].url, redis.url, receiver)
+    const noopPerS = await noop(redis.url)
+    await receiver.report()
+    const mine = await ours(clones[0].url, redis.url, receiver)
+    const rssMb = Math.round(process.memoryUsage().rss / 1_048_576)
+    const undiciPerS = await undici(receiver)
+    return {
+      ...mine,
+      noopPerS,
+      naivePerS,
+      undiciPerS,
+      ratioNoop: Number((mine.oursPerS / noopPerS).toFixed(2)),
+      ratioNaive: Number((mine.oursPerS / naivePerS).toFixed(2)),
+      rssMb,
+    }
+  } finally {
+    for (const clone of clones) await clone.drop()
+    await receiver.close()
+    await redis.stop()
+    await postgres.stop()
+  }
+}

@@ -1,0 +1,2 @@
+ALTER TABLE "website_worker"."work" ADD COLUMN "again" boolean DEFAULT false NOT NULL;--> statement-breakpoint
+CREATE INDEX "events_body_kept" ON "website_worker"."events" USING btree ("created_at") WHERE body IS NOT NULL;
