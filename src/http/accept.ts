@@ -22,8 +22,8 @@ async function commit(deps: AppDeps, events: readonly NewEvent[]): Promise<Accep
   return accepted
 }
 
-/** @throws AppError that says why it was not accepted */
-function demand({ outcome, eventId, deliveries }: AcceptedEvent) {
+/** What an accepted event is answered with. @throws AppError that says why it was not accepted */
+export function demand({ outcome, eventId, deliveries }: AcceptedEvent) {
   if (outcome === 'unknown_site') throw new AppError('invalid', 'There is no such site', { field: 'siteId' })
   if (outcome === 'conflict') {
     throw new AppError('conflict', 'An event with this id was accepted before, with other content', { field: 'id' })
@@ -38,16 +38,6 @@ function tooLarge(error: unknown): { index: number; error: AppError } | undefine
   const index = /^events\.(\d+)\.data$/.exec(error.field ?? '')?.[1]
   if (index === undefined) return undefined
   return { index: Number(index), error: new AppError('too_large', error.message, { field: 'data' }) }
-}
-
-/** Accepts one event. @throws AppError */
-export async function acceptOne(deps: AppDeps, event: NewEvent) {
-  try {
-    const [accepted] = await commit(deps, [event])
-    return demand(accepted!)
-  } catch (error) {
-    throw tooLarge(error)?.error ?? error
-  }
 }
 
 function refused(error: unknown) {
@@ -68,30 +58,44 @@ function settled(accepted: AcceptedEvent) {
 /** Accepts what is valid, in one statement; one result per item, in order. */
 export async function acceptEach(deps: AppDeps, items: readonly unknown[]) {
   const results: ReturnType<typeof settled>[] = Array.from({ length: items.length })
-  let left: { event: NewEvent; at: number }[] = []
+  const valid: { event: NewEvent; at: number }[] = []
   for (const [at, item] of items.entries()) {
     const parsed = newEventSchema.safeParse(item)
-    if (parsed.success) left.push({ event: parsed.data, at })
+    if (parsed.success) valid.push({ event: parsed.data, at })
     else {
       const problem = invalidProblem(parsed.error, 'event')
       results[at] = { status: problem.status, outcome: 'invalid', problem }
     }
   }
-  // Too large an event is noticed before anything is written, one at a time; the body's limit leaves room for 32.
+  const accepted = await commitFitting(
+    deps,
+    valid.map(({ event }) => event),
+  )
+  for (const [index, { at }] of valid.entries()) {
+    const outcome = accepted[index]!
+    results[at] = outcome instanceof AppError ? refused(outcome) : settled(outcome)
+  }
+  return results
+}
+
+/** Commits the events that aren't too large; those that are get their error instead. */
+export async function commitFitting(deps: AppDeps, events: readonly NewEvent[]): Promise<(AcceptedEvent | AppError)[]> {
+  const results: (AcceptedEvent | AppError)[] = Array.from({ length: events.length })
+  let left = [...events.keys()]
+  // Noticed before anything is written, one at a time; the body's limit leaves room for 32.
   while (left.length > 0) {
     try {
       const accepted = await commit(
         deps,
-        left.map(({ event }) => event),
+        left.map((at) => events[at]!),
       )
-      for (const [index, { at }] of left.entries()) results[at] = settled(accepted[index]!)
+      for (const [index, at] of left.entries()) results[at] = accepted[index]!
       break
     } catch (error) {
       const found = tooLarge(error)
-      const item = found && left[found.index]
-      if (!item) throw error
-      results[item.at] = refused(found.error)
-      left = left.filter((other) => other !== item)
+      if (!found) throw error
+      const [at] = left.splice(found.index, 1)
+      results[at!] = found.error
     }
   }
   return results

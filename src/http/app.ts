@@ -40,9 +40,11 @@ export async function createApp(deps: AppDeps): Promise<FastifyInstance> {
     clientErrorHandler: answerBrokenRequest,
   })
   app.setErrorHandler(handleError)
-  app.setNotFoundHandler(answerUnknownRoutes(app))
+  const answerUnknownRoute = answerUnknownRoutes(app)
   app.addHook('onRequest', async (request, reply) => {
     reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' })
+    // Before anyone reads the body of a call that leads nowhere.
+    if (request.is404) return answerUnknownRoute(request, reply)
   })
   app.addHook('onResponse', async (request, reply) => {
     const { method, principal } = request

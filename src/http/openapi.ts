@@ -11,7 +11,7 @@ const about = `Takes work from the main app and tells what became of it.
 - **202 means committed** in Postgres, nothing less. The work is done later, at least once.
 - Ask again whenever no answer came: an event with the same \`id\`, or a job with the same \`Idempotency-Key\`, is accepted
   once. The repeated answer carries \`idempotent-replayed: true\`.
-- Errors are \`application/problem+json\` (RFC 9457) and name the field. 503 means that nothing was accepted: ask again.`
+- Errors are \`application/problem+json\` (RFC 9457) and name the field. 503 means: ask again.`
 
 const descriptions: Record<number, string> = {
   400: 'The body is missing, or is not JSON in UTF-8.',
@@ -22,7 +22,7 @@ const descriptions: Record<number, string> = {
   413: 'The body, or one event in it, is too large.',
   415: 'The body is not `application/json`.',
   422: 'A field is unknown, missing or has a value that is not possible.',
-  503: 'The database does not answer: nothing was accepted.',
+  503: 'The database does not answer: ask again.',
 }
 
 /** The problems a route may answer with, for its `response` schemas; 401, 403 and 503 go without saying. */

@@ -1,4 +1,5 @@
 import { STATUS_CODES } from 'node:http'
+import { DrizzleQueryError } from 'drizzle-orm'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { AppError, type ErrorCode } from '../errors.ts'
@@ -85,7 +86,7 @@ export function problemOf(error: unknown): Problem {
   if (error instanceof z.core.$ZodError) {
     return invalidProblem(error, (error as { validationContext?: string }).validationContext)
   }
-  if (isUnreachable(error)) return problem(503, 'The database does not answer: nothing was accepted, ask again shortly')
+  if (isUnreachable(error)) return problem(503, 'The database does not answer: ask again shortly')
   // Class 22: a value that passed every schema and still can't be stored.
   if (pgErrorOf(error)?.code?.startsWith('22')) return problem(422, 'A value of the request cannot be stored')
   const { code, statusCode, message } = error as Partial<FastifyError>
@@ -104,6 +105,8 @@ export function sendProblem(reply: FastifyReply, body: Problem): FastifyReply {
 /** Fastify's error handler: a problem for the caller, a log line for what is our fault. */
 export function handleError(error: unknown, request: FastifyRequest, reply: FastifyReply): void {
   const body = problemOf(error)
-  if (body.status >= 500) request.log[body.status === 503 ? 'warn' : 'error']({ err: error }, 'request failed')
+  // Drizzle's wrapper repeats the statement with its values, which are the caller's.
+  const err = error instanceof DrizzleQueryError ? error.cause : error
+  if (body.status >= 500) request.log[body.status === 503 ? 'warn' : 'error']({ err }, 'request failed')
   void sendProblem(reply, body)
 }

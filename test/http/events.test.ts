@@ -74,6 +74,25 @@ describe('POST /v1/events', () => {
     expect(api.rung).toHaveLength(1)
   })
 
+  it('judges each of many requests at once by itself', async () => {
+    const { site } = await addSite(api.db, ['order.created'])
+    const good = { siteId: site.id, event: 'order.created', data: 1 }
+    await api.send('POST', '/v1/events', { ...good, id: 'known' })
+    api.rung.length = 0
+    const bodies = Array.from({ length: 200 }, (_, n) => {
+      if (n % 20 === 3) return { body: { ...good, data: 'x'.repeat(262_144) }, status: 413 }
+      if (n % 20 === 5) return { body: { ...good, siteId: 2_000_000_000 }, status: 422 }
+      if (n % 20 === 7) return { body: { ...good, id: 'known', data: n }, status: 409 }
+      return { body: { ...good, id: `n-${n}`, data: n }, status: 202, eventId: `n-${n}` }
+    })
+    const responses = await Promise.all(bodies.map(({ body }) => api.send('POST', '/v1/events', body)))
+    expect(responses.map((response) => [response.statusCode, response.json().eventId])).toEqual(
+      bodies.map(({ status, eventId }) => [status, eventId]),
+    )
+    expect(api.rung).toHaveLength(170)
+    expect(await api.db.select().from(events).where(eq(events.siteId, site.id))).toHaveLength(171)
+  })
+
   it('keeps data with NUL escapes, lone surrogates and __proto__ as it came', async () => {
     const { site } = await addSite(api.db, ['order.created'])
     const data = String.raw`{"a":"\u0000","b":"\ud800","__proto__":{"polluted":true},"constructor":{"prototype":{"x":1}},"ü":"😀"}`

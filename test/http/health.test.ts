@@ -102,7 +102,7 @@ describe('with Postgres away', () => {
     expect(gone.rung).toEqual([])
   })
 
-  it('it lives and is not ready', async () => {
+  it('is alive and not ready, and still refuses what is wrong', async () => {
     expect((await gone.app.inject('/healthz')).json()).toEqual({ status: 'ok' })
     expect((await gone.app.inject('/readyz')).statusCode).toBe(503)
     expect((await gone.send('POST', '/v1/events', {})).statusCode).toBe(422)

@@ -27,7 +27,7 @@ it('holds what a site owes and what comes in, of one domain alone, until it is r
   expect(paused.statusCode, paused.body).toBe(200)
   expect(paused.json()).toEqual({ siteId: site.id, domain: 'webhooks', paused: true, held: 2 })
   await api.send('POST', '/v1/events', { siteId: site.id, event: 'order.created', data: 2 })
-  expect(await statuses(site.id)).toEqual(Array(3).fill(['held', 'paused']))
+  expect(await statuses(site.id)).toEqual(Array.from({ length: 3 }, () => ['held', 'paused']))
   expect(await statuses(other.id)).toEqual([['pending', null]])
   expect((await api.send('POST', '/v1/jobs/sync-products', { siteId: site.id })).json()).toMatchObject({
     state: 'waiting',
@@ -36,7 +36,7 @@ it('holds what a site owes and what comes in, of one domain alone, until it is r
   expect((await switchSite(site.id, 'pause')).json()).toMatchObject({ paused: true, held: 0 })
   const resumed = await switchSite(site.id, 'resume')
   expect(resumed.json()).toEqual({ siteId: site.id, domain: 'webhooks', paused: false, released: 3 })
-  expect(await statuses(site.id)).toEqual(Array(3).fill(['pending', null]))
+  expect(await statuses(site.id)).toEqual(Array.from({ length: 3 }, () => ['pending', null]))
   expect((await switchSite(site.id, 'resume')).json()).toMatchObject({ paused: false, released: 0 })
 })
 

@@ -80,7 +80,17 @@ function readDelivery(row: Record<string, unknown>): Delivery {
   const { id, webhookId, siteId, eventId, event, status, reason, statusCode, attempts, error, responseBody } =
     row as unknown as Delivery
   return {
-    ...{ id, webhookId, siteId, eventId, event, status, reason, statusCode, attempts, error, responseBody },
+    id,
+    webhookId,
+    siteId,
+    eventId,
+    event,
+    status,
+    reason,
+    statusCode,
+    attempts,
+    error,
+    responseBody,
     nextAt: date(row.nextAt),
     createdAt: date(row.createdAt),
     deliveredAt: date(row.deliveredAt),

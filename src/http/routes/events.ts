@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { eventBatchSchema } from '../../client/schemas.ts'
-import { acceptEach, acceptOne } from '../accept.ts'
+import { acceptEach } from '../accept.ts'
+import { createAcceptor } from '../acceptor.ts'
 import type { AppDeps } from '../deps.ts'
 import { answer, problems } from '../openapi.ts'
 import { acceptedEventBody, batchResultBody, newEventBody } from '../schemas.ts'
@@ -13,6 +14,7 @@ const batchBody = eventBatchSchema.meta({
 export const eventRoutes =
   (deps: AppDeps): FastifyPluginAsyncZod =>
   async (app) => {
+    const acceptOne = createAcceptor(deps)
     app.post(
       '/events',
       {
@@ -28,7 +30,7 @@ export const eventRoutes =
         },
       },
       async (request, reply) => {
-        const { outcome, answer } = await acceptOne(deps, request.body)
+        const { outcome, answer } = await acceptOne(request.body)
         if (outcome === 'replayed') reply.header('idempotent-replayed', 'true')
         return reply.code(202).send(answer)
       },
