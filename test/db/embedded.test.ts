@@ -17,7 +17,7 @@ const checkout = makeScratch()
 // Another user's process needs Node, and what stays in our own checkout.
 const needed = [dirname(process.execPath), checkout, join(import.meta.dirname, '../../node_modules/pg')]
 const nobodyReachesNode = (await Promise.all(needed.map((folder) => canEnter(folder, nobody)))).every(Boolean)
-const seed = makeScratch()
+const seed = makeScratch('data')
 let scratch: string
 let dataDir: string
 
@@ -30,7 +30,7 @@ afterAll(() => {
   removeScratch(seed)
 })
 beforeEach(() => {
-  scratch = makeScratch()
+  scratch = makeScratch('data')
   dataDir = join(scratch, 'postgres')
 })
 afterEach(() => removeScratch(scratch))
@@ -250,7 +250,7 @@ describe.runIf(root)('as root', () => {
 
   test.runIf(nobodyReachesNode)('an ordinary user with a read-only installation gets a copy that works', async () => {
     await unlinkLibraries(checkout)
-    const home = join(scratch, 'home')
+    const home = join(checkout, 'home')
     await mkdir(home)
     await chown(home, nobody!.uid, nobody!.gid)
     const first = spawnStarter(checkout, join(home, 'postgres'), runAs(nobody))

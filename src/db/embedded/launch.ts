@@ -76,7 +76,7 @@ function settings(port: number, durability: 'full' | 'test'): string[] {
     fsync: 'off',
     synchronous_commit: 'off',
     full_page_writes: 'off',
-    max_wal_size: '4GB',
+    max_wal_size: '512MB',
     autovacuum_naptime: '10min',
   }
   const all = durability === 'test' ? { ...common, ...fast } : common
