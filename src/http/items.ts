@@ -20,6 +20,27 @@ export function stateOf(item: Pick<WorkItem, 'state' | 'due'>): JobState {
   }
 }
 
+/** A work item as the API shows it. */
+export function viewJob(item: WorkItem) {
+  const { job, siteId, label, reason, progress, attempts, result, createdAt, finishedAt } = item
+  return {
+    jobId: String(item.workId),
+    job,
+    siteId,
+    label,
+    payload: item.payload as Record<string, unknown>,
+    state: stateOf(item),
+    reason,
+    progress,
+    attempts,
+    nextAt: item.state === 'owed' ? item.nextAt : null,
+    failedReason: item.lastError,
+    result,
+    createdAt,
+    finishedAt,
+  }
+}
+
 /** Switches that hold work; only whoever turned them can turn them back. */
 const switchedOff: Record<string, string> = {
   paused: "it is paused at this site: resume the site's domain first",

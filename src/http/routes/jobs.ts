@@ -11,31 +11,11 @@ import type { JobDefinition } from '../../queues/define-job.ts'
 import { requireScope } from '../auth.ts'
 import { noBody, unstorable } from '../body.ts'
 import type { AppDeps } from '../deps.ts'
-import { cancelItem, retryItem, stateOf } from '../items.ts'
+import { cancelItem, retryItem, stateOf, viewJob } from '../items.ts'
 import { answer, problems } from '../openapi.ts'
 import { enqueuedJobBody, jobBody, jobIdParams, jobParams } from '../schemas.ts'
 
 const hrefOf = (job: string, workId: number) => `/v1/jobs/${job}/${workId}`
-
-function viewJob(item: WorkItem) {
-  const { job, siteId, label, reason, progress, attempts, result, createdAt, finishedAt } = item
-  return {
-    jobId: String(item.workId),
-    job,
-    siteId,
-    label,
-    payload: item.payload as Record<string, unknown>,
-    state: stateOf(item),
-    reason,
-    progress,
-    attempts,
-    nextAt: item.state === 'owed' ? item.nextAt : null,
-    failedReason: item.lastError,
-    result,
-    createdAt,
-    finishedAt,
-  }
-}
 
 function idempotencyKeyOf({ headers: { 'idempotency-key': key } }: FastifyRequest): string | undefined {
   if (key === undefined) return undefined
