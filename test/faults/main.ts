@@ -16,6 +16,8 @@ interface Result {
 async function runAll(name: string | undefined): Promise<Result[]> {
   const chosen = scenarios.filter((scenario) => name === undefined || scenario.name === name)
   if (chosen.length === 0) throw new Error(`no scenario "${name}": ${scenarios.map((each) => each.name).join(', ')}`)
+  // Servers that are being waited for don't keep the process running by themselves.
+  const awake = setInterval(() => {}, 60_000)
   const postgres = await startPostgres()
   const results: Result[] = []
   try {
@@ -35,6 +37,7 @@ async function runAll(name: string | undefined): Promise<Result[]> {
     }
   } finally {
     await postgres.stop()
+    clearInterval(awake)
   }
   return results
 }

@@ -36,6 +36,7 @@ function secondsOld(setting: Setting): Promise<Facts> {
     const product = await world.start('start', { ...env, REDIS_URL: redis.url, WEBHOOK_CONCURRENCY: '5' })
     const dump = await redis.dump()
     await sendEvents(product, siteId, 'young_', 50)
+    await receiver.waitFor(5)
     await redis.restore(dump)
     const restoredToDeliveredMs = await allDelivered(world, 50, 60_000)
     demand(distinctIds(receiver) === 50, `${distinctIds(receiver)} distinct ids`)
