@@ -168,8 +168,12 @@ export const events = workerSchema.table(
     hash: text('hash').notNull(),
     createdAt: instant('created_at').notNull().defaultNow(),
   },
-  (t) => [primaryKey({ columns: [t.siteId, t.id] }), index('events_created_at').on(t.createdAt),
-    index('events_body_kept').on(t.createdAt).where(sql`body IS NOT NULL`),
+  (t) => [
+    primaryKey({ columns: [t.siteId, t.id] }),
+    index('events_created_at').on(t.createdAt),
+    index('events_body_kept')
+      .on(t.createdAt)
+      .where(sql`body IS NOT NULL`),
   ],
 )
 
