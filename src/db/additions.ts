@@ -70,6 +70,7 @@ const highTraffic = [
   { table: 'website_orders', columns: ['site_id', 'status', 'created_at'] },
   { table: 'website_carts', columns: ['session_id', 'expires_at'] },
   { table: 'website_pageviews', columns: ['site_id', 'created_at'] },
+  { table: 'website_webhook_deliveries', columns: ['webhook_id', 'id'] },
 ]
 
 const fullText = [

@@ -45,6 +45,7 @@ const additions = [
   'idx_website_products_name_search',
   'idx_website_products_site_id_status_is_featured',
   'idx_website_sites_theme_id',
+  'idx_website_webhook_deliveries_webhook_id_id',
   'website_webhook_deliveries_webhook_event',
   'update_website_blocks_updated_at',
   'update_website_cart_items_updated_at',
