@@ -287,7 +287,8 @@ describe('410 Gone', () => {
 })
 
 test('many runs, some good and some bad, are recorded together', async () => {
-  const webhookIds = await Promise.all([1, 2, 3].map((n) => bench.webhook({ targetUrl: `${receiver.url}/${n}` })))
+  const webhookIds: number[] = []
+  for (const n of [1, 2, 3]) webhookIds.push(await bench.webhook({ targetUrl: `${receiver.url}/${n}` }))
   const deliveryIds: number[] = []
   for (let n = 0; n < 60; n++) deliveryIds.push((await bench.delivery(webhookIds[n % 3] ?? 0)).deliveryId)
   receiver.answer((request) => ({ status: request.path === '/2' ? 500 : 200, body: request.path }))

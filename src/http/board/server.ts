@@ -6,7 +6,7 @@ export function serverOf(
   adapter: FastifyAdapter,
   change: { routes(routes: AppControllerRoute[]): AppControllerRoute[]; failed(error: Error): void },
 ): IServerAdapter & { staticPath(): string } {
-  const server = adapter as unknown as IServerAdapter
+  const server: IServerAdapter = adapter
   const setStaticPath = server.setStaticPath.bind(server)
   const setApiRoutes = server.setApiRoutes.bind(server)
   const setErrorHandler = server.setErrorHandler.bind(server)
