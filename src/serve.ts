@@ -2,7 +2,8 @@ import { parseConfig } from './config.ts'
 import { createLogger, start, type Running, type StartOptions } from './main.ts'
 
 function greet({ url, madeKey, backend }: Running): void {
-  if (!url || !process.stdout.isTTY) return
+  // Without keys it is someone trying it out; else the logs are for machines.
+  if (!url || !(madeKey || process.stdout.isTTY)) return
   const lines = [
     '',
     `  website-worker listens on ${url}`,
