@@ -144,6 +144,8 @@ export async function start(options: StartOptions): Promise<Running> {
     releasers.add('embedded postgres', source.stop)
     const database = createDatabase({ url: source.url, max: 20 })
     releasers.add('database', database.close)
+    // A connection that breaks inside a transaction fails its queries; unheard, its 'error' would also end the process.
+    database.pool.on('connect', (client) => void client.on('error', () => {}))
     await refuseUnmigrated(database)
     const { db } = database
     await registerJobs(db, jobs)

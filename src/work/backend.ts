@@ -80,14 +80,23 @@ export function openPostgresQueues(options: { url: string; workers: number }): Q
   })
   // Every Queue and Worker listens on the one pool.
   pool.setMaxListeners(0)
-  let reachable = true
-  pool.on('error', () => {
-    reachable = false
-  })
   const listeners: (() => void)[] = []
   const queues = createQueues({ connection: pool } as never, createPostgresBackend)
+  let reachable = true
+  let probe: NodeJS.Timeout | undefined
+
+  // Nothing else may ask a queue that isn't ready, so it has to find out by itself that it is again.
+  function lose() {
+    reachable = false
+    if (!pool.ending) probe ??= setTimeout(() => query('SELECT').catch(() => {}), 250)
+  }
+  pool.on('error', lose)
+  // A connection that breaks while someone holds it fails its queries; unheard, its 'error' would also end the process.
+  pool.on('connect', (client) => void client.on('error', () => {}))
 
   async function query(text: string, values: unknown[] = []) {
+    clearTimeout(probe)
+    probe = undefined
     try {
       const result = await pool.query(text, values)
       if (!reachable) {
@@ -96,7 +105,7 @@ export function openPostgresQueues(options: { url: string; workers: number }): Q
       }
       return result.rows
     } catch (error) {
-      reachable = false
+      lose()
       throw error
     }
   }
@@ -128,6 +137,7 @@ export function openPostgresQueues(options: { url: string; workers: number }): Q
     async close() {
       await queues.close()
       await pool.end()
+      clearTimeout(probe)
     },
   }
 }
