@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { sql } from 'drizzle-orm'
 import { startEmbeddedPostgres } from '../../src/db/embedded.ts'
 import { isAlive } from '../../src/db/embedded/processes.ts'
 import { makeScratch, removeScratch } from '../fixtures/scratch.ts'
@@ -88,6 +89,32 @@ function survive(setting: Setting, backend: 'redis' | 'postgres'): Promise<Facts
   })
 }
 
+/** Every connection of the worker is cut, over and over, while deliveries are made and recorded. */
+function outliveCuts(setting: Setting, backend: 'redis' | 'postgres'): Promise<Facts> {
+  return inWorld(setting, async (world) => {
+    const events = 300
+    const receiver = await world.receiver(() => ({ status: 204, delayMs: 50 }))
+    const siteId = await openShop(world, receiver.url)
+    const env: Record<string, string> = { WEBHOOK_CONCURRENCY: '10' }
+    if (backend === 'redis') env['REDIS_URL'] = (await world.redis()).url
+    const product = await world.start('start', env)
+    await sendEvents(product, siteId, 'cut_', events)
+    let cuts = 0
+    for (let share = 1; share <= 20; share++) {
+      await receiver.waitFor((events * share) / 25, 60_000)
+      const { rows } = await world.db.execute(sql`
+        SELECT count(pg_terminate_backend(pid))::int AS n FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name <> 'faults' AND pid <> pg_backend_pid()`)
+      cuts += rows[0]?.n as number
+    }
+    const deliveredMs = await allDelivered(world, events, 60_000)
+    demand(product.isRunning(), 'the process ended')
+    const extraPosts = receiver.requests.length - events
+    demand(extraPosts === 0, `${extraPosts} deliveries that had a 2xx were made again`)
+    return { cuts, cutToDeliveredMs: deliveredMs, extraPostsOfCuts: extraPosts }
+  })
+}
+
 type MortalPostgres = Awaited<ReturnType<typeof startMortalPostgres>>
 
 async function inMortalWorld(
@@ -104,11 +131,13 @@ async function inMortalWorld(
 
 export const postgresRestart: Scenario = {
   name: 'postgres-restart',
-  title: 'Postgres killed and started again with deliveries under way: 503 meanwhile, then all delivered, none twice',
+  title:
+    'Postgres killed, and its connections cut, with deliveries under way: 503 meanwhile, then all delivered, none twice',
   async run(setting) {
     const facts: Facts = {}
     for (const backend of setting.small ? (['redis'] as const) : (['redis', 'postgres'] as const)) {
-      for (const [name, value] of Object.entries(await survive(setting, backend))) facts[`${backend}.${name}`] = value
+      const measured = { ...(await survive(setting, backend)), ...(await outliveCuts(setting, backend)) }
+      for (const [name, value] of Object.entries(measured)) facts[`${backend}.${name}`] = value
     }
     return facts
   },

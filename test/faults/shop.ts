@@ -16,15 +16,13 @@ export async function openShop(world: World, targetUrl: string): Promise<number>
     .values({ name: 'Shop', domain: `${crypto.randomUUID()}.example` })
     .returning({ id: websiteSites.id })
   const siteId = site?.id ?? 0
-  await world.db
-    .insert(websiteWebhooks)
-    .values({
-      siteId,
-      name: 'Orders',
-      event: 'order.created',
-      targetUrl,
-      secret: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw',
-    })
+  await world.db.insert(websiteWebhooks).values({
+    siteId,
+    name: 'Orders',
+    event: 'order.created',
+    targetUrl,
+    secret: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw',
+  })
   return siteId
 }
 
