@@ -150,7 +150,13 @@ return redis.call('hincrby', KEYS[1], 'counter', 1)`
 export async function openRedisQueues(options: RedisBackendOptions, waitMs = 1_000): Promise<QueueBackend> {
   const redis = openRedis(options)
   await redis.whenReady(waitMs)
-  const queues = createQueues({ connection: redis.commands, prefix: redis.prefix, skipWaitingForReady: true })
+  // A `Queue` made while Redis is away would ask it for its version, remember the refusal and fail for ever.
+  const queues = createQueues({
+    connection: redis.commands,
+    prefix: redis.prefix,
+    skipWaitingForReady: true,
+    skipVersionCheck: true,
+  })
   const markKey = `${redis.prefix}:mark`
   return {
     kind: 'redis',
