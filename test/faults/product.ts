@@ -35,6 +35,11 @@ export type Role = 'start' | 'api' | 'worker'
 
 const warn = 40
 
+const alive = new Set<() => void>()
+process.on('exit', () => {
+  for (const kill of alive) kill()
+})
+
 /** Runs the built product with this environment and no other, without waiting for it to be ready. */
 export function spawnProduct(role: Role, env: Readonly<Record<string, string>>): Product {
   const child = spawn(process.execPath, [join(packageRoot(), 'dist/src/cli.js'), role], {
@@ -42,7 +47,7 @@ export function spawnProduct(role: Role, env: Readonly<Record<string, string>>):
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   const endWithUs = () => void child.kill('SIGKILL')
-  process.on('exit', endWithUs)
+  alive.add(endWithUs)
   const closed = opened(`website-worker ${role}, pid ${child.pid}`)
   const log: LogLine[] = []
   let words = ''
@@ -55,7 +60,7 @@ export function spawnProduct(role: Role, env: Readonly<Record<string, string>>):
   })
   const isRunning = () => child.exitCode === null && child.signalCode === null
   const ended = once(child, 'close').then(([code]) => {
-    process.off('exit', endWithUs)
+    alive.delete(endWithUs)
     closed()
     return code as number | null
   })

@@ -8,17 +8,17 @@ import { inWorld, type Scenario, type World } from './world.ts'
 
 const perPhase = 50
 
-/** Accepts events one by one; each must be accepted, the slowest within `limitMs`. */
-async function acceptFifty(product: Product, siteId: number, prefix: string, limitMs: number): Promise<number> {
+const mostMs = 100
+
+/** Accepts events one by one; returns how long the slowest took. */
+async function acceptFifty(product: Product, siteId: number, prefix: string): Promise<number> {
   const times: number[] = []
   for (let n = 1; n <= perPhase; n++) {
     const { status, ms } = await sendEvent(product, siteId, `${prefix}_${n}`)
     demand(status === 202, `${prefix}: an event got ${status}`)
     times.push(ms)
   }
-  const slowest = percentile(times, 1)
-  demand(slowest <= limitMs, `${prefix}: 202 took ${slowest} ms (median ${percentile(times, 0.5)} ms)`)
-  return slowest
+  return percentile(times, 1)
 }
 
 async function isDegraded(product: Product) {
@@ -43,8 +43,6 @@ export const redisDown: Scenario = {
   title: 'Redis away, before the first connect, later and frozen: 202 within 100 ms; back: delivered without a restart',
   run: (setting) =>
     inWorld(setting, async (world) => {
-      // Beside other tests on few cores a moment's pause is theirs; waiting for Redis would take seconds.
-      const limitMs = setting.small ? 1_000 : 100
       const redis = await world.redis()
       await redis.kill()
       const receiver = await world.receiver()
@@ -54,32 +52,38 @@ export const redisDown: Scenario = {
       const bootMs = Math.round(performance.now() - began)
       for (let n = 1; n <= 10; n++) await sendEvent(product, siteId, `warm_${n}`)
       await isDegraded(product)
-      const neverConnectedSlowestMs = await acceptFifty(product, siteId, 'never', limitMs)
+      const neverConnectedSlowestMs = await acceptFifty(product, siteId, 'never')
       demand(receiver.requests.length === 0, 'something was delivered without a queue')
       await redis.restart()
       const comesToDeliveredMs = await allDelivered(world, 10 + perPhase, 20_000)
       await until('/readyz is ok', 5_000, async () => (await readiness(product)).status === 'ok')
 
+      const withRedisSlowestMs = await acceptFifty(product, siteId, 'with')
       const killed = redis.kill()
-      const stoppedSlowestMs = await acceptFifty(product, siteId, 'stopped', limitMs)
+      const stoppedSlowestMs = await acceptFifty(product, siteId, 'stopped')
       await killed
       await isDegraded(product)
       await redis.restart()
-      const backToDeliveredMs = await allDelivered(world, 10 + 2 * perPhase, 30_000)
+      const backToDeliveredMs = await allDelivered(world, 10 + 3 * perPhase, 30_000)
 
       const thaw = await freeze(redis, world)
-      const frozenSlowestMs = await acceptFifty(product, siteId, 'frozen', limitMs)
+      const frozenSlowestMs = await acceptFifty(product, siteId, 'frozen')
       await thaw()
-      const thawedToDeliveredMs = await allDelivered(world, 10 + 3 * perPhase, 30_000)
+      const thawedToDeliveredMs = await allDelivered(world, 10 + 4 * perPhase, 30_000)
+      // A busy machine is slow with Redis too; beside other tests it is busier still, but waiting for Redis takes seconds.
+      const limitMs = Math.max(mostMs * (setting.small ? 10 : 1), 2 * withRedisSlowestMs)
+      const slowestMs = Math.max(neverConnectedSlowestMs, stoppedSlowestMs, frozenSlowestMs)
+      demand(slowestMs <= limitMs, `202 took ${slowestMs} ms without Redis, ${withRedisSlowestMs} ms with it`)
       return {
         bootMs,
+        withRedisSlowestMs,
         neverConnectedSlowestMs,
         comesToDeliveredMs,
         stoppedSlowestMs,
         backToDeliveredMs,
         frozenSlowestMs,
         thawedToDeliveredMs,
-        extraPosts: receiver.requests.length - 10 - 3 * perPhase,
+        extraPosts: receiver.requests.length - 10 - 4 * perPhase,
       }
     }),
 }
