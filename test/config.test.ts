@@ -1,0 +1,51 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { parseConfig } from '../src/config.ts'
+
+describe('the environment', () => {
+  test('may be empty', () => {
+    expect(parseConfig({})).toMatchObject({ PORT: 3000, WEBHOOK_TIMEOUT_MS: 15_000, OUTBOUND_ALLOW_CIDRS: [] })
+  })
+
+  test('is read whole, and everything wrong is named at once', () => {
+    const wrong = {
+      DATABASE_URL: 'mysql://x',
+      REDIS_URL: 'localhost',
+      QUEUE_PREFIX: 'a b',
+      PORT: '99999',
+      API_KEYS: 'main:short,broken',
+      BOARD_USERS: 'ops:pw:admin',
+      LOG_LEVEL: 'loud',
+      WEBHOOK_RETRY_SCHEDULE: '5x',
+      OUTBOUND_ALLOW_CIDRS: '10.0.0.0/8 nonsense',
+    }
+    expect(() => parseConfig(wrong)).toThrow(new RegExp(Object.keys(wrong).join('[^]*')))
+  })
+
+  test('gives keys and users their parts', () => {
+    const config = parseConfig({
+      API_KEYS: 'app:0123456789abcdef:enqueue, ops:fedcba9876543210',
+      BOARD_USERS: 'ann:pw:rw,bob:pw',
+    })
+    expect(config.API_KEYS).toEqual([
+      { name: 'app', secret: '0123456789abcdef', scopes: ['enqueue'] },
+      { name: 'ops', secret: 'fedcba9876543210', scopes: ['enqueue', 'ops'] },
+    ])
+    expect(config.BOARD_USERS).toEqual([
+      { name: 'ann', password: 'pw', access: 'rw' },
+      { name: 'bob', password: 'pw', access: 'ro' },
+    ])
+  })
+
+  test('takes a secret from a file, but not from two places', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'config-'))
+    const file = join(dir, 'url')
+    writeFileSync(file, 'postgres://u:p@h/d\n')
+    expect(parseConfig({ DATABASE_URL_FILE: file }).DATABASE_URL).toBe('postgres://u:p@h/d')
+    expect(() => parseConfig({ DATABASE_URL_FILE: file, DATABASE_URL: 'postgres://h/d' })).toThrow('not both')
+    expect(() => parseConfig({ REDIS_URL_FILE: join(dir, 'none') })).toThrow('REDIS_URL_FILE')
+    rmSync(dir, { recursive: true })
+  })
+})
