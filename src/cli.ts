@@ -6,8 +6,8 @@ import { createDatabase, type Db } from './db/client.ts'
 import { allSites, disableDomain, enableDomain, listDomains } from './db/domains.ts'
 import { uninstall } from './db/uninstall.ts'
 import { AppError } from './errors.ts'
-import { createLogger, migrateAll, openDatabaseUrl, version } from './main.ts'
 import { domains, type Domain } from './queues/define-job.ts'
+import { createLogger, migrateAll, openDatabaseUrl, version } from './resources.ts'
 import { serve } from './serve.ts'
 
 const print = (line: string) => void process.stdout.write(`${line}\n`)

@@ -1,5 +1,6 @@
 import { parseConfig } from './config.ts'
-import { createLogger, start, type Running, type StartOptions } from './main.ts'
+import { start, type Running, type StartOptions } from './main.ts'
+import { createLogger } from './resources.ts'
 
 function greet({ url, madeKey, backend }: Running): void {
   // Without keys it is someone trying it out; else the logs are for machines.

@@ -36,5 +36,7 @@ export function createDatabase(options: DatabaseOptions): Database {
   })
   // An idle connection that drops is replaced by the pool; without a listener it would end the process.
   pool.on('error', () => {})
+  // Likewise one that breaks inside a transaction: its queries fail, which is enough.
+  pool.on('connect', (client) => void client.on('error', () => {}))
   return { db: drizzle(pool, { schema }), pool, close: () => pool.end() }
 }

@@ -59,7 +59,7 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
 
   async function checkQueue(): Promise<number> {
     if ((await keepEpoch(deps.db, deps.backend)) === 'kept') return 0
-    const { rearmed, first } = await beginEpoch(deps.db, deps.backend, jobNames)
+    const { rearmed, first } = await beginEpoch(deps.db, deps.backend, jobNames, () => lead(deps.db, holder))
     if (!first) deps.log.warn({ rearmed }, 'the queue was wiped, swapped or restored: everything owed is rung again')
     return rearmed
   }

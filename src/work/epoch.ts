@@ -39,12 +39,16 @@ export async function beginEpoch(
   db: Db,
   backend: QueueBackend,
   jobs: readonly string[],
+  stillLeading: () => Promise<boolean> = async () => true,
 ): Promise<{ rearmed: number; first: boolean }> {
   const known = await readEpoch(db)
   const { rows: clock } = await db.execute(sql`SELECT now() AS now`)
   const before = new Date(clock[0]?.now as string)
   let rearmed = 0
-  for (let count = 1; count > 0; rearmed += count) count = await rearmRung(db, before, 5_000)
+  for (let count = 1; count > 0; rearmed += count) {
+    count = await rearmRung(db, before, 5_000)
+    if (!(await stillLeading())) throw new Error('another process has become the dispatcher')
+  }
   await restorePauses(db, backend, jobs)
   const mark = { queueId: randomUUID(), counter: known.counter + 1 }
   await backend.writeMark(mark)

@@ -1,5 +1,5 @@
 import { createDatabase, type Db } from '../../src/db/client.ts'
-import { migrateAll } from '../../src/main.ts'
+import { migrateAll } from '../../src/resources.ts'
 import { startReceiver, type Answerer, type Receiver } from '../fixtures/receiver.ts'
 import { startRedis, type RedisServer } from '../fixtures/redis.ts'
 import { cloneDatabase } from '../fixtures/services.ts'

@@ -44,7 +44,7 @@ test('a ring that nobody hears goes back to the dispatcher, also when Redis was 
     bell.ring([item])
     expect(performance.now() - began).toBeLessThan(50)
     await bell.settled()
-    const [row] = (await database.db.select().from(work)).filter((row) => row.id === item.workId)
+    const row = (await database.db.select().from(work)).find(({ id }) => id === item.workId)
     return row?.rungAt ?? null
   }
   const connected = await open()
