@@ -1,6 +1,6 @@
 import type { Receiver } from '../fixtures/receiver.ts'
 import { demand, type Facts } from './judge.ts'
-import { allDelivered, distinctIds, openShop, readAlarms, sendEvent } from './shop.ts'
+import { allDelivered, distinctIds, openShop, readEpoch, sendEvent } from './shop.ts'
 import { inWorld, type Scenario, type Setting } from './world.ts'
 
 const total = 2_000
@@ -9,12 +9,12 @@ const concurrency = 100
 const flushesAfter = [500, 1_000, 1_500, total]
 const env = { WEBHOOK_RETRY_SCHEDULE: '0s,1s,2s,5s,5s,10s,10s', WEBHOOK_CONCURRENCY: String(concurrency) }
 
-/** 204 after a moment; every tenth event gets a 503 the first time. */
+/** 204 after a while, so that work piles up and is under way at each flush; every tenth event gets a 503 the first time. */
 async function failFirst(receiver: Receiver) {
   const failed = new Set<string>()
   receiver.answer(({ headers }) => {
     const id = String(headers['webhook-id'])
-    if (!id.endsWith('0') || failed.has(id)) return { status: 204, delayMs: 10 }
+    if (!id.endsWith('0') || failed.has(id)) return { status: 204, delayMs: 400 }
     failed.add(id)
     return { status: 503, body: 'not now' }
   })
@@ -62,7 +62,7 @@ function storm(setting: Setting, topology: 'one process' | 'api and two workers'
       afterLastFlushMs: settledMs,
       deliberateFailures: failed.size,
       extraPosts,
-      alarms: await readAlarms(world),
+      alarms: (await readEpoch(world)).alarms,
     }
   })
 }

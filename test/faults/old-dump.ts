@@ -1,5 +1,5 @@
 import { demand, type Facts, until } from './judge.ts'
-import { allDelivered, distinctIds, openShop, patientSchedule, readAlarms, sendEvents } from './shop.ts'
+import { allDelivered, distinctIds, openShop, patientSchedule, readEpoch, sendEvents } from './shop.ts'
 import { inWorld, type Scenario, type Setting } from './world.ts'
 
 const env = { WEBHOOK_RETRY_SCHEDULE: patientSchedule }
@@ -17,13 +17,16 @@ function yesterdays(setting: Setting): Promise<Facts> {
     await sendEvents(product, siteId, 'waiting_', 100)
     await receiver.waitFor(150)
     const dump = await redis.dump()
+    const { counter } = await readEpoch(world)
     await sendEvents(product, siteId, 'after_', 100)
-    await until('a tick after the dump', 5_000, async () => receiver.requests.length >= 300)
+    await until('two ticks after the dump', 10_000, async () => (await readEpoch(world)).counter >= counter + 2)
     await redis.restore(dump)
     isUp = true
     const restoredToDeliveredMs = await allDelivered(world, 300, 40_000)
     demand(distinctIds(receiver) === 300, `${distinctIds(receiver)} distinct ids`)
-    return { restoredToDeliveredMs, alarms: await readAlarms(world) }
+    const { alarms } = await readEpoch(world)
+    demand(alarms === 1, `${alarms} alarms`)
+    return { restoredToDeliveredMs, alarms }
   })
 }
 
@@ -40,7 +43,7 @@ function secondsOld(setting: Setting): Promise<Facts> {
     await redis.restore(dump)
     const restoredToDeliveredMs = await allDelivered(world, 50, 60_000)
     demand(distinctIds(receiver) === 50, `${distinctIds(receiver)} distinct ids`)
-    return { restoredToDeliveredMs, alarms: await readAlarms(world), extraPosts: receiver.requests.length - 50 }
+    return { restoredToDeliveredMs, alarms: (await readEpoch(world)).alarms, extraPosts: receiver.requests.length - 50 }
   })
 }
 

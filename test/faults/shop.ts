@@ -112,9 +112,9 @@ export function posts(receiver: Receiver): Map<string, number> {
   return times
 }
 
-/** How often the queue was found wiped, swapped or restored. */
-export async function readAlarms(world: World): Promise<number> {
+/** How often the queue was found wiped, swapped or restored, and how often it was found well. */
+export async function readEpoch(world: World): Promise<{ alarms: number; counter: number }> {
   // One row.
-  const { rows } = await world.db.execute(sql`SELECT alarms::int FROM website_worker.epoch WHERE id = 1`)
-  return rows[0]?.alarms as number
+  const { rows } = await world.db.execute(sql`SELECT alarms::int, counter::int FROM website_worker.epoch WHERE id = 1`)
+  return rows[0] as { alarms: number; counter: number }
 }

@@ -1,5 +1,5 @@
 import { demand } from './judge.ts'
-import { allDelivered, distinctIds, openShop, patientSchedule, readAlarms, sendEvents } from './shop.ts'
+import { allDelivered, distinctIds, openShop, patientSchedule, readEpoch, sendEvents } from './shop.ts'
 import { inWorld, type Scenario } from './world.ts'
 
 export const swappedRedis: Scenario = {
@@ -24,6 +24,8 @@ export const swappedRedis: Scenario = {
       await redis.restart({ empty: true })
       const swappedToDeliveredMs = await allDelivered(world, 300, 40_000)
       demand(distinctIds(receiver) === 300, `${distinctIds(receiver)} distinct ids`)
-      return { swappedToDeliveredMs, alarms: await readAlarms(world) }
+      const { alarms } = await readEpoch(world)
+      demand(alarms === 1, `${alarms} alarms`)
+      return { swappedToDeliveredMs, alarms }
     }),
 }
