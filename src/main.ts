@@ -3,8 +3,9 @@ import type { Logger } from 'pino'
 import { createGuard } from './clients/guard.ts'
 import { createSender } from './clients/http-sender.ts'
 import type { Config } from './config.ts'
-import { createDatabase, type Db } from './db/client.ts'
+import { createDatabase, type DatabaseOptions, type Db } from './db/client.ts'
 import { registerJobs } from './db/queries/enqueue.ts'
+import { atMost } from './deadline.ts'
 import { AppError } from './errors.ts'
 import { createApp } from './http/app.ts'
 import { createBoard } from './http/board.ts'
@@ -18,6 +19,9 @@ import { createDispatcher } from './work/dispatcher.ts'
 import { keepSchedules } from './work/schedules.ts'
 import { createMetrics, type Metrics } from './worker/metrics.ts'
 import { startWorkers } from './worker/workers.ts'
+
+/** How long runs may go on after SIGTERM. */
+const workGraceMs = 20_000
 
 export interface StartOptions {
   config: Config
@@ -45,6 +49,8 @@ export interface Running {
 interface Parts {
   config: Config
   db: Db
+  /** Opens another pool, with limits of its own. */
+  open(options: Omit<DatabaseOptions, 'url'>): Db
   backend: QueueBackend
   bell: Bell
   metrics: Metrics
@@ -57,12 +63,16 @@ type Releasers = ReturnType<typeof createReleasers>
 
 /** Undoes what has been done so far, last first. */
 function createReleasers(log: Logger) {
-  const releasers: [string, () => Promise<unknown>][] = []
+  const releasers: { name: string; release: () => Promise<unknown>; withinMs: number }[] = []
   return {
-    add: (name: string, release: () => Promise<unknown>) => void releasers.push([name, release]),
+    add: (name: string, release: () => Promise<unknown>, withinMs = 3_000) =>
+      void releasers.push({ name, release, withinMs }),
     async releaseAll() {
-      for (const [name, release] of releasers.splice(0).toReversed()) {
-        await release().catch((error: unknown) => log.warn({ part: name, err: error }, 'could not close'))
+      for (const { name, release, withinMs } of releasers.splice(0).toReversed()) {
+        const ended = await atMost(withinMs, release()).catch((err: unknown) =>
+          log.warn({ part: name, err }, 'could not close'),
+        )
+        if (ended === 'late') log.warn({ part: name }, 'did not close in time; going on')
       }
     },
   }
@@ -95,20 +105,23 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
     { db, backend, log, metrics, processorDeps: { db, sender, payloadsDays: config.RETENTION_PAYLOADS_DAYS, retry } },
     mine.map((definition) => ({ definition, processor: processors[definition.name] })),
   )
-  releasers.add('workers', () => workers.close(25_000))
+  releasers.add('workers', () => workers.close(workGraceMs), workGraceMs + 4_000)
   const discover = new Map(
     jobs.flatMap(({ name }) => {
       const find = processors[name].discover
       return find ? [[name, find] as const] : []
     }),
   )
-  const dispatcher = createDispatcher({ db, backend, bell, jobs, discover, log })
+  // Whoever holds a row must not hold up everything else.
+  const dispatcherDb = parts.open({ max: 2, lockTimeoutMs: 500, statementTimeoutMs: 20_000 })
+  const dispatcher = createDispatcher({ db: dispatcherDb, backend, bell, jobs, discover, log })
   releasers.add('dispatcher', dispatcher.stop)
   dispatcher.start()
 }
 
 async function startApi(parts: Parts, host: string): Promise<{ url: string; madeKey: string | undefined }> {
-  const { config, db, backend, bell, metrics, jobs, log, releasers } = parts
+  const db = parts.open({ max: 10, lockTimeoutMs: 2_000, statementTimeoutMs: 15_000 })
+  const { config, backend, bell, metrics, jobs, log, releasers } = parts
   const madeKey = config.API_KEYS ? undefined : randomBytes(24).toString('base64url')
   let shuttingDown = false
   const app = await createApp({
@@ -141,9 +154,13 @@ async function compose(options: StartOptions, releasers: Releasers): Promise<Run
   if (!api && mine.length === 0) throw new AppError('misconfigured', 'There is no job in these domains')
 
   const source = await openDatabaseUrl(config, log)
-  releasers.add('embedded postgres', source.stop)
-  const { db, close } = createDatabase({ url: source.url, max: 20 })
-  releasers.add('database', close)
+  releasers.add('embedded postgres', source.stop, 12_000)
+  const open = (options: Omit<DatabaseOptions, 'url'>) => {
+    const database = createDatabase({ url: source.url, ...options })
+    releasers.add('database', database.close)
+    return database.db
+  }
+  const db = open({ max: 12 })
   await refuseUnmigrated(db)
   await registerJobs(db, jobs)
   await keepSchedules(db, jobs)
@@ -153,7 +170,7 @@ async function compose(options: StartOptions, releasers: Releasers): Promise<Run
   const bell = createBell({ db, backend, log })
   releasers.add('rings under way', bell.settled)
   const metrics = createMetrics({ db, backend, jobs: jobs.map((job) => job.name) })
-  const parts: Parts = { config, db, backend, bell, metrics, jobs, log, releasers }
+  const parts: Parts = { config, db, open, backend, bell, metrics, jobs, log, releasers }
   if (mine.length > 0) startWork(parts, mine)
   const served = api ? await startApi(parts, host) : { url: undefined, madeKey: undefined }
   return { ...served, databaseUrl: source.url, backend: backend.kind, stop: releasers.releaseAll }

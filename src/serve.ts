@@ -1,4 +1,5 @@
 import { parseConfig } from './config.ts'
+import { atMost } from './deadline.ts'
 import { start, type Running, type StartOptions } from './main.ts'
 import { createLogger } from './resources.ts'
 
@@ -24,20 +25,22 @@ function greet({ url, madeKey, backend }: Running): void {
 export async function serve(roles: Pick<StartOptions, 'api' | 'worker'>): Promise<void> {
   const config = parseConfig()
   const log = createLogger(config.LOG_LEVEL)
-  let running: Running | undefined
+  let starting: Promise<Running> | undefined
   let stopping = false
 
   async function stop(why: string, exitCode: number) {
     if (stopping) process.exit(exitCode || 1)
     stopping = true
     log.info({ why }, 'stopping: nothing new is taken, what runs may finish')
-    await running?.stop()
+    // What is still opening is waited for, since it has to be closed.
+    const running = await atMost(10_000, starting ?? Promise.resolve(undefined)).catch(() => undefined)
+    if (running && running !== 'late') await running.stop()
     log.info('stopped')
     process.exit(exitCode)
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop(signal, 0))
 
-  running = await start({
+  starting = start({
     config,
     log,
     ...roles,
@@ -46,8 +49,8 @@ export async function serve(roles: Pick<StartOptions, 'api' | 'worker'>): Promis
       void stop('it must not go on', 1)
     },
   })
-  // A signal may have come while everything was opening.
-  if (stopping) return running.stop()
+  const running = await starting
+  if (stopping) return
   log.info({ url: running.url, queue: running.backend, api: roles.api, worker: roles.worker }, 'started')
   greet(running)
 }

@@ -1,9 +1,11 @@
 import { drizzle, type NodePgDatabase } from 'drizzle-orm/node-postgres'
 import pg from 'pg'
+import { AppError } from '../errors.ts'
+import { pgErrorOf } from './queries/pg-error.ts'
 import * as schema from './schema/index.ts'
 
 /** Drizzle over one pool, knowing every table. */
-export type Db = NodePgDatabase<typeof schema>
+export type Db = NodePgDatabase<typeof schema> & { $client?: unknown }
 /** A transaction of `Db`; usable wherever `Db` is. */
 export type Tx = Parameters<Parameters<Db['transaction']>[0]>[0]
 
@@ -13,6 +15,10 @@ export interface DatabaseOptions {
   max?: number
   /** Shown in pg_stat_activity. Default: `website-worker`. */
   applicationName?: string
+  /** How long a statement may wait for a lock that someone else holds. Default: as long as it may run. */
+  lockTimeoutMs?: number
+  /** How long a statement may run. Default: 60000. */
+  statementTimeoutMs?: number
 }
 
 export interface Database {
@@ -24,19 +30,41 @@ export interface Database {
 // A Date bound to a TIMESTAMP column means UTC, whatever the process's zone.
 pg.defaults.parseInputDatesAsUTC = true
 
-/** Opens a pool whose sessions run in UTC, whatever the server, role or process says. */
+/** Opens a pool whose sessions run in UTC, whatever the server, role or process says, and in which nothing waits for ever. */
 export function createDatabase(options: DatabaseOptions): Database {
+  const { statementTimeoutMs = 60_000, lockTimeoutMs = 0 } = options
   const pool = new pg.Pool({
     connectionString: options.url,
     max: options.max ?? 10,
     application_name: options.applicationName ?? 'website-worker',
     keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
     connectionTimeoutMillis: 5_000,
-    options: '-c timezone=UTC',
+    options: `-c timezone=UTC -c statement_timeout=${statementTimeoutMs} -c lock_timeout=${lockTimeoutMs}`,
+    // For a server that went silent and can't keep its own timeout.
+    query_timeout: statementTimeoutMs + 5_000,
   })
   // An idle connection that drops is replaced by the pool; without a listener it would end the process.
   pool.on('error', () => {})
   // Likewise one that breaks inside a transaction: its queries fail, which is enough.
   pool.on('connect', (client) => void client.on('error', () => {}))
   return { db: drizzle(pool, { schema }), pool, close: () => pool.end() }
+}
+
+/**
+ * Runs `work` in a transaction. Unlike `db.transaction` it gives its connection back when already BEGIN fails, and
+ * drops one whose state is unknown.
+ */
+export async function transact<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
+  const client = await (db.$client as pg.Pool).connect()
+  let broken: Error | undefined
+  try {
+    // Without the schema: working out its relations for every transaction would cost more than the transaction.
+    return await (drizzle(client) as unknown as Db).transaction(work)
+  } catch (error) {
+    if (!(error instanceof AppError) && !pgErrorOf(error)) broken = error as Error
+    throw error
+  } finally {
+    client.release(broken)
+  }
 }

@@ -2,7 +2,7 @@ import { and, asc, eq, exists, max, not, sql } from 'drizzle-orm'
 import { alias, type PgColumn } from 'drizzle-orm/pg-core'
 import { AppError } from '../errors.ts'
 import { type Domain, domains as domainNames } from '../queues/define-job.ts'
-import type { Db, Tx } from './client.ts'
+import { transact, type Db, type Tx } from './client.ts'
 import {
   domains,
   websiteFormSubmissions,
@@ -105,7 +105,7 @@ async function changeSwitch(
   if (!domainNames.includes(domain)) {
     throw new AppError('invalid', `unknown domain ${domain}; there are ${domainNames.join(', ')}`, { field: 'domain' })
   }
-  return db.transaction(async (tx) => {
+  return transact(db, async (tx) => {
     const before = await lockSwitch(tx, domain, siteId)
     const changes = await change(tx, before)
     const after = { ...before, ...changes }

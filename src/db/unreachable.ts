@@ -1,3 +1,5 @@
+import { pgErrorOf } from './queries/pg-error.ts'
+
 const networkCodes = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -16,7 +18,7 @@ const sqlStates = /^(08...|53...|57P0[1-5]|25006|40001|40P01)$/
 
 // What pg and pg-pool say without a code.
 const messages =
-  /^(Connection terminated|timeout expired|timeout exceeded when trying to connect|Cannot use a pool after calling end)/
+  /^(Connection terminated|Query read timeout|Client has encountered a connection error|timeout expired|timeout exceeded when trying to connect|Cannot use a pool after calling end)/
 
 /** True when the database could not be asked, so that the same request may work a little later. */
 export function isUnreachable(error: unknown): boolean {
@@ -29,3 +31,9 @@ export function isUnreachable(error: unknown): boolean {
   }
   return false
 }
+
+// Canceled by a timeout, or a lock that someone else held too long.
+const waitedTooLong: readonly (string | undefined)[] = ['57014', '55P03']
+
+/** Whether the same statement may work a little later, as it stands. */
+export const mayPass = (error: unknown) => isUnreachable(error) || waitedTooLong.includes(pgErrorOf(error)?.code)

@@ -2,7 +2,7 @@ import type { AcceptedEvent, NewEvent } from '../db/queries/events.ts'
 import { AppError } from '../errors.ts'
 import { commitFitting, demand } from './accept.ts'
 import type { AppDeps } from './deps.ts'
-import { isUnreachable } from './unreachable.ts'
+import { isUnreachable } from '../db/unreachable.ts'
 
 /** Statements under way at a time, and events in each, at most. */
 const mostAtOnce = 4

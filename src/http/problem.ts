@@ -4,7 +4,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { AppError, type ErrorCode } from '../errors.ts'
 import { pgErrorOf } from '../db/queries/pg-error.ts'
-import { isUnreachable } from './unreachable.ts'
+import { isUnreachable } from '../db/unreachable.ts'
 
 /** What is wrong with one field; `field` is its path, e.g. `events.3.siteId`. */
 export interface FieldError {

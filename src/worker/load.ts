@@ -1,5 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { Db } from '../db/client.ts'
+import { mayPass } from '../db/unreachable.ts'
+import { messageOf } from '../errors.ts'
 import type { JobDefinition } from '../queues/define-job.ts'
 import { createBatcher } from './batcher.ts'
 import type { AnyProcessor } from './processor.ts'
@@ -19,10 +21,30 @@ export interface LoadedItem {
   blocked: string | null
   /** What the processor's `load` found. */
   loaded: unknown
+  /** Why `load` can't read what this item needs; null when it could. */
+  loadError: string | null
 }
+
+type Loadable = { workId: number; payload: unknown }
 
 /** Reads the items of many rings in one statement, and what their processor needs in another. */
 export function createLoader(db: Db, job: JobDefinition, processor: AnyProcessor) {
+  async function fill(items: Map<number, LoadedItem>, loadable: Loadable[]): Promise<void> {
+    if (!processor.load || loadable.length === 0) return
+    try {
+      const loaded = await processor.load(db, loadable)
+      for (const [workId, value] of loaded) {
+        const item = items.get(workId)
+        if (item) item.loaded = value
+      }
+    } catch (error) {
+      if (mayPass(error)) throw error
+      // One item can't be read; the others must not suffer for it.
+      if (loadable.length > 1) for (const one of loadable) await fill(items, [one])
+      else for (const { workId } of loadable) items.get(workId)!.loadError = messageOf(error)
+    }
+  }
+
   return createBatcher<number, LoadedItem | undefined>({
     async run(workIds) {
       // Primary key.
@@ -32,7 +54,7 @@ export function createLoader(db: Db, job: JobDefinition, processor: AnyProcessor
             FROM website_worker.work w WHERE w.id = ANY (${sql.param(workIds)}::bigint[]) AND w.job = ${job.name}`,
       )
       const items = new Map<number, LoadedItem>()
-      const loadable: { workId: number; payload: unknown }[] = []
+      const loadable: Loadable[] = []
       for (const row of rows) {
         const item: LoadedItem = {
           workId: Number(row.id),
@@ -46,17 +68,12 @@ export function createLoader(db: Db, job: JobDefinition, processor: AnyProcessor
           payload: row.payload,
           blocked: row.blocked as string | null,
           loaded: undefined,
+          loadError: null,
         }
         items.set(item.workId, item)
         if (processor.load && item.state === 'owed' && job.schema.safeParse(item.payload).success) loadable.push(item)
       }
-      if (processor.load && loadable.length > 0) {
-        const loaded = await processor.load(db, loadable)
-        for (const [workId, value] of loaded) {
-          const item = items.get(workId)
-          if (item) item.loaded = value
-        }
-      }
+      await fill(items, loadable)
       return workIds.map((workId) => items.get(workId))
     },
   })

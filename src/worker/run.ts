@@ -1,16 +1,18 @@
 import { randomUUID } from 'node:crypto'
 import { UnrecoverableError, type Job } from 'bullmq'
+import { sql } from 'drizzle-orm'
 import pRetry from 'p-retry'
 import type { Logger } from 'pino'
-import { sql } from 'drizzle-orm'
 import type { Db } from '../db/client.ts'
+import { mayPass } from '../db/unreachable.ts'
 import { messageOf } from '../errors.ts'
 import type { Outcome } from '../processors/contract.ts'
 import type { JobDefinition } from '../queues/define-job.ts'
-import { nextWaitMs } from '../queues/retry-schedule.ts'
 import type { RingData } from '../work/backend.ts'
 import { maxCrashes } from '../work/dispatcher.ts'
-import { countCrash, rearm, renewLease, returnLease, takeLease, type Finish } from '../work/transitions.ts'
+import { countCrash, rearm, returnLease, takeLease } from '../work/transitions.ts'
+import { endingOf } from './ending.ts'
+import { keepLease } from './lease.ts'
 import { createLoader, type LoadedItem } from './load.ts'
 import type { Metrics } from './metrics.ts'
 import type { AnyProcessor } from './processor.ts'
@@ -28,28 +30,18 @@ export interface RunnerDeps {
   writeSignal: AbortSignal
 }
 
-const skipped = (why: string) => ({ outcome: 'skipped', why })
+/** The lease of a run, for a job that takes one. */
+interface Lease {
+  token: string | null
+  signal: AbortSignal
+  end(): void
+}
 
-// Postgres text can't hold NUL.
-const storable = (text: string) => text.replaceAll('\0', '').slice(0, 2_000)
+const skipped = (why: string) => ({ outcome: 'skipped', why })
 
 function isRing(data: unknown): data is RingData {
   const ring = data as Partial<RingData> | null
   return Number.isSafeInteger(ring?.workId) && Number.isSafeInteger(ring?.generation)
-}
-
-/** What becomes of an outcome: a retry gets its instant, or is the last one. */
-export function decide(
-  job: JobDefinition,
-  outcome: Outcome<unknown>,
-  attemptsBefore: number,
-  now: number,
-  random: () => number,
-) {
-  if (outcome.kind !== 'retry') return { outcome: outcome.kind, nextAt: null }
-  const waitMs = nextWaitMs(job.retry, attemptsBefore + 1, random)
-  if (waitMs === null) return { outcome: 'failed' as const, nextAt: null }
-  return { outcome: 'retry' as const, nextAt: outcome.at ?? new Date(now + waitMs) }
 }
 
 /** Turns the rings of one job into runs: reads the item, does the work, writes the end. */
@@ -57,18 +49,26 @@ export function createRunner(deps: RunnerDeps, job: JobDefinition, processor: An
   const load = createLoader(deps.db, job, processor)
   const settle = createSettler({ db: deps.db, log: deps.log, signal: deps.writeSignal }, processor)
   const underWay = new Map<number, Promise<unknown>>()
-  const patience = { retries: Number.POSITIVE_INFINITY, minTimeout: 50, maxTimeout: 2_000, signal: deps.signal }
 
-  function lease(workId: number, token: string, lost: AbortController) {
-    if (!job.leaseMs) return () => {}
-    const leaseMs = job.leaseMs
-    const timer = setInterval(() => {
-      renewLease(deps.db, workId, token, leaseMs).then(
-        (kept) => kept || lost.abort(new Error('the lease was lost')),
-        (error: unknown) => deps.log.warn({ work: workId, err: messageOf(error) }, 'could not renew a lease'),
-      )
-    }, leaseMs / 3)
-    return () => clearInterval(timer)
+  /** Waits out a database that is away. */
+  const patiently = <T>(ask: () => Promise<T>) =>
+    pRetry(ask, {
+      retries: Number.POSITIVE_INFINITY,
+      minTimeout: 50,
+      maxTimeout: 2_000,
+      signal: deps.signal,
+      shouldRetry: ({ error }) => mayPass(error),
+    })
+
+  async function lease(ring: RingData): Promise<Lease | undefined> {
+    const { leaseMs } = job
+    if (!leaseMs) return { token: null, signal: deps.signal, end: () => {} }
+    const token = randomUUID()
+    const takenAt = performance.now()
+    if (!(await takeLease(deps.db, ring, token, leaseMs))) return undefined
+    const lost = new AbortController()
+    const end = keepLease(deps, { workId: ring.workId, token, leaseMs, takenAt }, lost)
+    return { token, signal: AbortSignal.any([deps.signal, lost.signal]), end }
   }
 
   function reporter(ring: Job<RingData>) {
@@ -85,87 +85,61 @@ export function createRunner(deps: RunnerDeps, job: JobDefinition, processor: An
     }
   }
 
-  async function attempt(item: LoadedItem, payload: unknown, ring: Job<RingData>, signal: AbortSignal, log: Logger) {
-    if (item.blocked !== null) return { kind: 'held', reason: item.blocked } satisfies Outcome
+  async function attempt(
+    item: LoadedItem,
+    ring: Job<RingData>,
+    signal: AbortSignal,
+    log: Logger,
+  ): Promise<Outcome<unknown>> {
+    if (item.blocked !== null) return { kind: 'held', reason: item.blocked }
+    const parsed = job.schema.safeParse(item.payload)
+    if (!parsed.success) return { kind: 'failed', error: `payload: ${parsed.error.issues[0]?.message}` }
+    if (item.loadError !== null) return { kind: 'retry', error: item.loadError }
     try {
-      return await processor.process(payload, deps.processorDeps, {
-        workId: item.workId,
-        attempt: item.attempts + 1,
-        trigger: item.trigger,
-        loaded: item.loaded,
-        log,
-        signal,
-        progress: reporter(ring),
-      })
+      const { workId, trigger, loaded } = item
+      const context = { workId, attempt: item.attempts + 1, trigger, loaded, log, signal, progress: reporter(ring) }
+      return await processor.process(parsed.data, deps.processorDeps, context)
     } catch (error) {
       log.warn({ err: error }, 'a run threw; it will be tried again')
-      return { kind: 'retry', error: messageOf(error) } satisfies Outcome
+      return { kind: 'retry', error: messageOf(error) }
+    }
+  }
+
+  function endingOrFailure(item: LoadedItem, token: string | null, outcome: Outcome<unknown>) {
+    try {
+      return endingOf(job, item, item.payload, token, outcome)
+    } catch (error) {
+      const words = `its end could not be written down: ${messageOf(error)}`
+      return endingOf(job, item, item.payload, token, { kind: 'failed', error: words })
     }
   }
 
   async function runItem(item: LoadedItem, ring: Job<RingData>) {
-    const parsed = job.schema.safeParse(item.payload)
-    const token = job.leaseMs ? randomUUID() : null
-    if (token && !(await takeLease(deps.db, ring.data, token, job.leaseMs ?? 0)))
-      return skipped('another process has it')
-    const lost = new AbortController()
-    const endLease = token ? lease(item.workId, token, lost) : () => {}
+    const held = await lease(ring.data)
+    if (!held) return skipped('another process has it')
     const log = deps.log.child({ job: job.name, work: item.workId, site: item.siteId })
     const began = performance.now()
     try {
-      const outcome: Outcome<unknown> = parsed.success
-        ? await attempt(item, parsed.data, ring, token ? AbortSignal.any([deps.signal, lost.signal]) : deps.signal, log)
-        : { kind: 'failed', error: `payload: ${parsed.error.issues[0]?.message}` }
+      const outcome = await attempt(item, ring, held.signal, log)
       if (deps.signal.aborted && outcome.kind === 'retry') {
-        await (token ? returnLease(deps.db, item.workId, token) : rearm(deps.db, [ring.data]))
+        await (held.token ? returnLease(deps.db, item.workId, held.token) : rearm(deps.db, [ring.data]))
         return skipped('given back at shutdown')
       }
-      const decided = decide(job, outcome, item.attempts, Date.now(), Math.random)
-      const error = 'error' in outcome ? storable(outcome.error) : null
-      const finish: Finish = {
-        workId: item.workId,
-        attemptsBefore: item.attempts,
-        leaseToken: token,
-        outcome: decided.outcome,
-        nextAt: decided.nextAt,
-        error,
-        reason:
-          outcome.kind === 'held'
-            ? storable(outcome.reason)
-            : decided.outcome === 'failed' && outcome.kind === 'retry'
-              ? 'out of attempts'
-              : null,
-        result: outcome.kind === 'done' ? outcome.result : undefined,
-      }
-      const { record } = outcome
-      await settle({
-        finish,
-        settled:
-          record === undefined
-            ? undefined
-            : {
-                workId: item.workId,
-                siteId: item.siteId,
-                payload: parsed.data,
-                attempt: item.attempts + 1,
-                trigger: item.trigger,
-                outcome: decided.outcome,
-                nextAt: decided.nextAt,
-                record,
-              },
-      })
-      deps.metrics.runEnded(job.name, decided.outcome, (performance.now() - began) / 1_000)
-      log.debug({ outcome: decided.outcome, attempt: item.attempts + 1, nextAt: decided.nextAt, error }, 'run ended')
-      if (decided.outcome === 'failed') throw new UnrecoverableError(error ?? 'failed')
-      return { outcome: decided.outcome, ...(decided.nextAt && { nextAt: decided.nextAt }), ...(error && { error }) }
+      const ending = endingOrFailure(item, held.token, outcome)
+      await settle(ending)
+      const { outcome: end, error, waitMs } = ending.finish
+      deps.metrics.runEnded(job.name, end, (performance.now() - began) / 1_000)
+      log.debug({ outcome: end, attempt: item.attempts + 1, waitMs, error }, 'run ended')
+      if (end === 'failed') throw new UnrecoverableError(error ?? 'failed')
+      return { outcome: end, ...(waitMs !== null && { waitMs }), ...(error && { error }) }
     } finally {
-      endLease()
+      held.end()
     }
   }
 
   async function runOnce(ring: Job<RingData>) {
-    if (ring.stalledCounter > 0) await pRetry(() => countCrash(deps.db, ring.data, maxCrashes), patience)
-    const item = await pRetry(() => load(ring.data.workId), patience)
+    if (ring.stalledCounter > 0) await patiently(() => countCrash(deps.db, ring.data, maxCrashes))
+    const item = await patiently(() => load(ring.data.workId))
     if (!item) return skipped('its work item is gone')
     if (item.state === 'failed' && item.reason === 'crashed') throw new UnrecoverableError(item.lastError ?? 'crashed')
     if (item.state !== 'owed') return skipped(`its work item is ${item.state}`)

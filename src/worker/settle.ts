@@ -1,6 +1,7 @@
 import pRetry from 'p-retry'
 import type { Logger } from 'pino'
-import type { Db } from '../db/client.ts'
+import { transact, type Db } from '../db/client.ts'
+import { mayPass } from '../db/unreachable.ts'
 import { messageOf } from '../errors.ts'
 import type { SettledRun } from '../processors/contract.ts'
 import { finish, type Finish } from '../work/transitions.ts'
@@ -14,26 +15,21 @@ export interface Ending {
   settled: SettledRun<unknown, unknown> | undefined
 }
 
-// Class 22 (data) and 23 (constraint): the same write fails for ever.
-const isDataError = (error: unknown): boolean => {
-  const code =
-    (error as { code?: unknown; cause?: { code?: unknown } })?.code ??
-    (error as { cause?: { code?: unknown } })?.cause?.code
-  return typeof code === 'string' && /^2[23]/.test(code)
-}
-
 /**
  * Writes the ends of runs, many in one transaction: the items' transitions and what the processor recorded. Tries for as
  * long as the process lives, because the effect has happened and must not happen again for want of a row.
  */
 export function createSettler(deps: { db: Db; log: Logger; signal: AbortSignal }, processor: AnyProcessor) {
   async function write(endings: readonly Ending[]) {
-    await deps.db.transaction(async (tx) => {
-      await finish(
+    await transact(deps.db, async (tx) => {
+      const counted = await finish(
         tx,
         endings.map((ending) => ending.finish),
       )
-      const settled = endings.map((ending) => ending.settled).filter((run) => run !== undefined)
+      // A run that lost its lease was overtaken by another, whose word counts.
+      const settled = endings.flatMap(({ finish: { workId, leaseToken }, settled: run }) =>
+        run && (leaseToken === null || counted.has(workId)) ? [run] : [],
+      )
       if (processor.settle && settled.length > 0) await processor.settle(tx, settled)
     })
   }
@@ -44,7 +40,7 @@ export function createSettler(deps: { db: Db; log: Logger; signal: AbortSignal }
       minTimeout: 50,
       maxTimeout: 2_000,
       signal: deps.signal,
-      shouldRetry: ({ error }) => !isDataError(error),
+      shouldRetry: ({ error }) => mayPass(error),
       onFailedAttempt: ({ error }) =>
         deps.log.warn(
           { runs: endings.length, err: messageOf(error.cause ?? error) },
@@ -57,15 +53,11 @@ export function createSettler(deps: { db: Db; log: Logger; signal: AbortSignal }
     try {
       await insist([ending])
     } catch (error) {
-      if (!isDataError(error)) throw error
+      if (deps.signal.aborted || mayPass(error)) throw error
       const words = `could not be recorded: ${messageOf((error as Error).cause ?? error)}`
       deps.log.error({ work: ending.finish.workId, err: words }, 'a run ended with something that cannot be stored')
-      await insist([
-        {
-          finish: { ...ending.finish, outcome: 'failed', result: undefined, error: words, reason: 'given up' },
-          settled: undefined,
-        },
-      ])
+      const failed = { outcome: 'failed', waitMs: null, result: null, error: words, reason: 'given up' } as const
+      await insist([{ finish: { ...ending.finish, ...failed }, settled: undefined }])
     }
   }
 
@@ -74,7 +66,7 @@ export function createSettler(deps: { db: Db; log: Logger; signal: AbortSignal }
       try {
         await insist(endings)
       } catch (error) {
-        if (!isDataError(error)) throw error
+        if (deps.signal.aborted || mayPass(error)) throw error
         // One ending can't be stored; the others must not suffer for it.
         for (const ending of endings) await insistOnOne(ending)
       }

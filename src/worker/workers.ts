@@ -1,4 +1,5 @@
 import { Worker, type Job } from 'bullmq'
+import { atMost } from '../deadline.ts'
 import type { JobDefinition } from '../queues/define-job.ts'
 import type { QueueBackend, RingData } from '../work/backend.ts'
 import type { AnyProcessor } from './processor.ts'
@@ -8,8 +9,6 @@ export interface Workers {
   /** Takes no more rings, waits up to `graceMs` for runs, then gives the rest back to the queue. */
   close(graceMs: number): Promise<void>
 }
-
-const pause = (ms: number) => new Promise<'late'>((resolve) => setTimeout(resolve, ms, 'late').unref())
 
 /** Starts one BullMQ worker per job. */
 export function startWorkers(
@@ -38,14 +37,23 @@ export function startWorkers(
     return worker
   })
 
+  // Without its database a worker of the Postgres queue would ask again without a pause.
+  deps.backend.onLost(() => {
+    for (const worker of workers) void worker.pause(true).catch(() => {})
+  })
+  deps.backend.onReady(() => {
+    for (const worker of workers) if (!worker.closing) worker.resume()
+  })
+
   return {
     async close(graceMs) {
       const closing = Promise.allSettled(workers.map((worker) => worker.close()))
-      if ((await Promise.race([closing, pause(graceMs)])) !== 'late') return
+      if ((await atMost(graceMs, closing)) !== 'late') return
       runs.abort(new Error('the process is shutting down'))
-      if ((await Promise.race([closing, pause(2_000)])) !== 'late') return
+      if ((await atMost(2_000, closing)) !== 'late') return
       writes.abort(new Error('the process is shutting down'))
-      await Promise.allSettled(workers.map((worker) => worker.close(true)))
+      // A worker whose queue is away never ends closing; its connections are closed after it, which is enough.
+      await atMost(1_000, closing)
     },
   }
 }

@@ -8,13 +8,9 @@ import { work } from '../../src/db/schema/worker.ts'
 import { createBoard, type BoardDeps } from '../../src/http/board.ts'
 import { deliverWebhook } from '../../src/queues/deliver-webhook.ts'
 import { defineJob, type JobDefinition } from '../../src/queues/define-job.ts'
-import {
-  migrateQueueSchema,
-  openPostgresQueues,
-  openRedisQueues,
-  type QueueBackend,
-  type RingData,
-} from '../../src/work/backend.ts'
+import type { QueueBackend, RingData } from '../../src/work/backend.ts'
+import { migrateQueueSchema, openPostgresQueues } from '../../src/work/postgres-queues.ts'
+import { openRedisQueues } from '../../src/work/redis-queues.ts'
 import { createBell, ringId } from '../../src/work/bell.ts'
 import type { Ring } from '../../src/work/transitions.ts'
 import { createTestDatabase } from '../fixtures/database.ts'

@@ -130,6 +130,20 @@ describe('nothing owed is lost', () => {
     expect(ran.toSorted((a, b) => a - b)).toEqual(Array.from({ length: 30 }, (_, i) => i + 1))
   })
 
+  test('when Redis crashes and comes back without its last moments', async () => {
+    await begin()
+    const on = await open()
+    await on.dispatcher.tick()
+    const dump = await redis.dump()
+    await owe(1, 10)
+    await on.dispatcher.tick()
+    await redis.restore(dump)
+    await vi.waitFor(() => expect(on.backend.ready()).toBe(true))
+    await on.dispatcher.tick()
+    await on.dispatcher.tick()
+    expect(await on.backend.queue('take-note').getJobCounts('waiting')).toEqual({ waiting: 10 })
+  })
+
   test('when the wipe falls between reading the mark and counting it', async () => {
     await begin()
     const on = await open()

@@ -53,10 +53,10 @@ const end = (row: { id: number; attempts: number; token: string | null }, outcom
       attemptsBefore: row.attempts,
       leaseToken: row.token,
       outcome,
-      nextAt: outcome === 'retry' ? new Date() : null,
+      waitMs: outcome === 'retry' ? 0 : null,
       error: null,
       reason: outcome === 'held' ? 'h' : null,
-      result: undefined,
+      result: null,
     },
   ])
 
@@ -98,9 +98,9 @@ const allowed: Record<string, Partial<Record<State, State>>> = {
   renew: {},
   return: { running: 'owed' },
   'end done': { owed: 'done', held: 'done' },
-  'end retry': { owed: 'owed' },
-  'end held': { owed: 'held' },
-  'end failed': { owed: 'failed' },
+  'end retry': { owed: 'owed', held: 'held' },
+  'end held': { owed: 'held', held: 'held' },
+  'end failed': { owed: 'failed', held: 'failed' },
   'end leased done': { running: 'done' },
   'end leased retry': { running: 'owed' },
 }

@@ -1,6 +1,6 @@
 import { and, eq, sql } from 'drizzle-orm'
 import { AppError } from '../../errors.ts'
-import type { Db, Tx } from '../client.ts'
+import { transact, type Db, type Tx } from '../client.ts'
 import { idempotencyKeys } from '../schema/worker.ts'
 
 /** A request that carried an `Idempotency-Key`. */
@@ -28,7 +28,7 @@ export function answerOnce<Response extends Record<string, unknown>>(
   request: IdempotentRequest,
   make: (tx: Tx) => Promise<{ status: number; response: Response }>,
 ): Promise<StoredAnswer<Response>> {
-  return db.transaction(async (tx) => {
+  return transact(db, async (tx) => {
     // Primary key: the insert waits for a twin that is under way. A stale row is taken over.
     const claimed = await tx
       .insert(idempotencyKeys)

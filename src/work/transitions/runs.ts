@@ -9,10 +9,12 @@ export interface Finish {
   /** Lease of the run, for jobs that take one. */
   leaseToken: string | null
   outcome: 'done' | 'retry' | 'held' | 'failed'
-  nextAt: Date | null
+  /** How long until it runs again, ms, by the database's clock; for `retry`. */
+  waitMs: number | null
   error: string | null
   reason: string | null
-  result: unknown
+  /** JSON text. */
+  result: string | null
 }
 
 /** Takes the lease of an owed item; false when it was overtaken. */
@@ -60,56 +62,60 @@ export async function countCrash(db: Db, ring: { workId: number; generation: num
   )
 }
 
-/** Owes again, or gives up, what a vanished process had leased. Returns how many. */
+/** Owes again, or gives up, what a vanished process had leased; leaves rows that someone has locked. Returns how many. */
 export async function reclaimExpiredLeases(db: Db, maxCrashes: number): Promise<number> {
   // work_running.
   const { rowCount } = await db.execute(
-    sql`UPDATE website_worker.work
-        SET crashes = crashes + 1, generation = generation + 1, rung_at = NULL, lease_token = NULL, lease_until = NULL,
-            state = CASE WHEN crashes + 1 >= ${maxCrashes} THEN 'failed' ELSE 'owed' END,
-            reason = CASE WHEN crashes + 1 >= ${maxCrashes} THEN 'crashed' END,
-            finished_at = CASE WHEN crashes + 1 >= ${maxCrashes} THEN now() END,
+    sql`WITH expired AS (
+          SELECT id FROM website_worker.work WHERE state = 'running' AND lease_until < now()
+          ORDER BY id FOR UPDATE SKIP LOCKED)
+        UPDATE website_worker.work w
+        SET crashes = w.crashes + 1, generation = w.generation + 1, rung_at = NULL, lease_token = NULL, lease_until = NULL,
+            state = CASE WHEN w.crashes + 1 >= ${maxCrashes} THEN 'failed' ELSE 'owed' END,
+            reason = CASE WHEN w.crashes + 1 >= ${maxCrashes} THEN 'crashed' END,
+            finished_at = CASE WHEN w.crashes + 1 >= ${maxCrashes} THEN now() END,
             last_error = 'the process ended during this run'
-        WHERE state = 'running' AND lease_until < now()`,
+        FROM expired e WHERE w.id = e.id`,
   )
   return rowCount ?? 0
 }
 
 /**
  * Ends runs, many in one statement. A run without a lease may finish its item as done even after a re-arm (the effect
- * happened); any other end counts only if no other run ended in between.
- * @returns the ids that changed.
+ * happened); any other end counts only if no other run ended in between. An item that was put on hold meanwhile stays so.
+ * @returns the ids of the items that the runs ended.
  */
 export async function finish(tx: Db | Tx, runs: readonly Finish[]): Promise<Set<number>> {
   const rows = runs.toSorted((a, b) => a.workId - b.workId)
   const column = <T>(pick: (run: Finish) => T, type: string) => sql`${sql.param(rows.map(pick))}::${sql.raw(type)}[]`
-  // Somebody asked again while it ran.
-  const anew = sql`(w.again AND r.outcome IN ('done', 'failed'))`
-  // Primary key, in id order.
+  const staysHeld = sql`(w.state = 'held' AND r.outcome = 'retry')`
+  // Primary key; locked in id order, as every transition of many rows does.
   const { rows: changed } = await tx.execute(
-    sql`UPDATE website_worker.work w
-        SET state = CASE WHEN r.outcome = 'retry' OR ${anew} THEN 'owed' ELSE r.outcome END,
-            reason = CASE WHEN ${anew} THEN NULL ELSE r.reason END,
-            again = false,
-            attempts = CASE WHEN ${anew} THEN 0 ELSE w.attempts + (r.outcome <> 'held')::int END,
-            generation = w.generation + (r.outcome = 'retry' OR ${anew})::int,
-            next_at = CASE WHEN ${anew} THEN now() ELSE coalesce(r.next_at, w.next_at) END,
-            rung_at = CASE WHEN r.outcome IN ('retry', 'held') OR ${anew} THEN NULL ELSE w.rung_at END,
+    sql`WITH locked AS MATERIALIZED (
+          SELECT id FROM website_worker.work WHERE id = ANY (${column((r) => r.workId, 'bigint')}) ORDER BY id FOR UPDATE)
+        UPDATE website_worker.work w
+        SET state = CASE WHEN ${staysHeld} THEN 'held' WHEN r.outcome = 'retry' THEN 'owed' ELSE r.outcome END,
+            reason = CASE WHEN ${staysHeld} THEN w.reason ELSE r.reason END,
+            attempts = w.attempts + (r.outcome <> 'held')::int,
+            crashes = 0,
+            generation = w.generation + (r.outcome = 'retry')::int,
+            next_at = CASE WHEN r.outcome = 'retry' THEN now() + r.wait_ms * interval '1 ms' ELSE w.next_at END,
+            rung_at = CASE WHEN r.outcome IN ('retry', 'held') THEN NULL ELSE w.rung_at END,
             trigger = CASE WHEN r.outcome = 'retry' AND w.trigger NOT IN ('retry', 'replay') THEN 'schedule' ELSE w.trigger END,
             last_error = CASE WHEN r.outcome = 'done' THEN NULL ELSE coalesce(r.error, w.last_error) END,
             result = r.result::jsonb,
             lease_until = NULL, lease_token = NULL,
-            finished_at = CASE WHEN r.outcome IN ('done', 'failed') AND NOT ${anew} THEN now() END
-        FROM unnest(${column((r) => r.workId, 'bigint')}, ${column((r) => r.attemptsBefore, 'int')},
+            finished_at = CASE WHEN r.outcome IN ('done', 'failed') THEN now() END
+        FROM locked l
+        JOIN unnest(${column((r) => r.workId, 'bigint')}, ${column((r) => r.attemptsBefore, 'int')},
                     ${column((r) => r.leaseToken, 'uuid')}, ${column((r) => r.outcome, 'text')},
-                    ${column((r) => r.nextAt?.toISOString() ?? null, 'timestamptz')}, ${column((r) => r.error, 'text')},
-                    ${column((r) => r.reason, 'text')},
-                    ${column((r) => (r.result === undefined ? null : JSON.stringify(r.result)), 'text')})
-             AS r(id, attempts_before, token, outcome, next_at, error, reason, result)
-        WHERE w.id = r.id AND CASE
+                    ${column((r) => r.waitMs, 'float8')}, ${column((r) => r.error, 'text')},
+                    ${column((r) => r.reason, 'text')}, ${column((r) => r.result, 'text')})
+             AS r(id, attempts_before, token, outcome, wait_ms, error, reason, result) USING (id)
+        WHERE w.id = l.id AND CASE
           WHEN r.token IS NOT NULL THEN w.state = 'running' AND w.lease_token = r.token
           WHEN r.outcome = 'done' THEN w.state IN ('owed', 'held')
-          ELSE w.state = 'owed' AND w.attempts = r.attempts_before END
+          ELSE w.state IN ('owed', 'held') AND w.attempts = r.attempts_before END
         RETURNING w.id`,
   )
   return new Set(changed.map((row) => Number(row.id)))
