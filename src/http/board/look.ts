@@ -10,7 +10,7 @@ export function withOwnLook(html: string): string {
 
 /** Hides the changes that are refused anyway, by the icon they carry, and the states no ring is ever in. */
 export const stylesheet = `
-[role='menuitem']:has(.lucide-plus, .lucide-gantt-chart, .lucide-trash-2, .lucide-ban),
+[role='menuitem']:has(.lucide-plus, .lucide-chart-no-axes-gantt, .lucide-trash-2, .lucide-ban),
 [class*='dropdown-'] > [role='menuitem']:has(.lucide-pause, .lucide-play),
 [class*='jobActions-'] > li:has(.lucide-files, .lucide-pencil, .lucide-clock),
 [class*='queueActions-'] > li:has(.lucide-trash-2),
