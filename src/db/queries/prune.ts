@@ -24,12 +24,14 @@ export interface PruneOptions {
 export async function pruneOwnTables(db: Db, options: PruneOptions): Promise<Record<string, number>> {
   const { payloadsDays, signal } = options
   return {
-    // work_finished.
+    // work_finished. Age is asked twice: only the outer condition sees what became of a row that had to be waited for.
     workItems: await untilDone(
       db,
       signal,
-      sql`DELETE FROM website_worker.work WHERE id IN (
-            SELECT id FROM website_worker.work WHERE finished_at < now() - interval '7 days' ORDER BY finished_at LIMIT ${batch})`,
+      sql`DELETE FROM website_worker.work w USING (
+            SELECT id FROM website_worker.work
+            WHERE finished_at < now() - interval '7 days' ORDER BY finished_at LIMIT ${batch}) old
+          WHERE w.id = old.id AND w.finished_at < now() - interval '7 days'`,
     ),
     // events_body_kept.
     eventBodies: await untilDone(
@@ -57,7 +59,7 @@ export async function pruneOwnTables(db: Db, options: PruneOptions): Promise<Rec
       sql`DELETE FROM website_worker.idempotency_keys k USING (
             SELECT principal, key FROM website_worker.idempotency_keys
             WHERE created_at < now() - interval '1 day' ORDER BY created_at LIMIT ${batch}) old
-          WHERE k.principal = old.principal AND k.key = old.key`,
+          WHERE k.principal = old.principal AND k.key = old.key AND k.created_at < now() - interval '1 day'`,
     ),
   }
 }
