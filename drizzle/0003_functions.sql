@@ -4,14 +4,16 @@
 GRANT USAGE ON SCHEMA website_worker TO PUBLIC;
 --> statement-breakpoint
 -- Accepts events in sets: the event, then one ledger row and one work item per webhook that wants it, in one statement.
--- p_rung promises that the caller rings, after its commit, every item whose workId it gets.
+-- p_rung promises that the caller rings, after its commit, every item whose workId it gets. Without p_wait an event for a
+-- webhook whose row someone else has locked is left out as 'locked', so that it can't keep the others waiting.
 CREATE OR REPLACE FUNCTION website_worker.accept_events(
-  p_sites int[], p_ids text[], p_events text[], p_bodies text[], p_hashes text[], p_rung boolean
+  p_sites int[], p_ids text[], p_events text[], p_bodies text[], p_hashes text[], p_rung boolean, p_wait boolean
 ) RETURNS TABLE (ord int, event_id text, outcome text, deliveries jsonb)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
   v_ids text[];
+  v_locked text[] := '{}';
   v_fresh jsonb;
   v_accepted int;
   v_watermark bigint;
@@ -21,6 +23,24 @@ BEGIN
     FROM unnest(p_sites, p_ids) WITH ORDINALITY AS i(site, id, n) ORDER BY i.n
   );
 
+  -- Locks what it can, for as long as the caller's transaction lasts. Uses idx_website_webhooks_site_id,
+  -- webhook_health_pkey and website_webhooks_pkey.
+  IF NOT p_wait THEN
+    v_locked := ARRAY(
+      WITH wanted AS MATERIALIZED (
+        SELECT w.id, w.site_id, w.event
+        FROM (SELECT DISTINCT i.site, i.event FROM unnest(p_sites, p_events) AS i(site, event)) i
+        JOIN public.website_webhooks w ON w.site_id = i.site AND w.event = i.event
+        LEFT JOIN website_worker.webhook_health wh ON wh.webhook_id = w.id
+        WHERE w.is_active OR wh.disabled_at IS NOT NULL
+      ), free AS MATERIALIZED (
+        SELECT w.id FROM public.website_webhooks w WHERE w.id IN (SELECT wanted.id FROM wanted)
+        FOR KEY SHARE OF w SKIP LOCKED
+      )
+      SELECT DISTINCT wanted.site_id || ':' || wanted.event FROM wanted
+      WHERE wanted.id NOT IN (SELECT free.id FROM free));
+  END IF;
+
   -- Rows go in by (site, id), so that concurrent batches wait for each other instead of deadlocking; a webhook that is
   -- being deleted is waited for and left out. Results of inserts meet in a GROUP BY, since the planner takes them for a
   -- few rows and would join them with nested loops. Uses events_site_id_id_pk, website_sites_pkey, website_webhooks_pkey
@@ -29,6 +49,7 @@ BEGIN
     SELECT DISTINCT ON (i.site, i.id) i.site, i.id, i.event, i.body, i.hash
     FROM unnest(p_sites, v_ids, p_events, p_bodies, p_hashes) WITH ORDINALITY AS i(site, id, event, body, hash, n)
     JOIN public.website_sites s ON s.id = i.site AND s.deleted_at IS NULL
+    WHERE i.site || ':' || i.event <> ALL (v_locked)
     ORDER BY i.site, i.id, i.n
   ), accepted AS (
     INSERT INTO website_worker.events (site_id, id, event, body, hash, created_at)
@@ -103,14 +124,16 @@ BEGIN
   SELECT coalesce(max(x.delivery_watermark), 0) INTO v_watermark FROM website_worker.installation x;
   RETURN QUERY EXECUTE format($q$
     SELECT i.n::int, i.id,
-      CASE WHEN i.deliveries IS NOT NULL THEN 'accepted' WHEN s.id IS NULL OR e.id IS NULL THEN 'unknown_site'
-        WHEN e.hash = i.hash THEN 'replayed' ELSE 'conflict' END,
+      CASE WHEN i.deliveries IS NOT NULL THEN 'accepted' WHEN e.hash = i.hash THEN 'replayed'
+        WHEN e.hash IS NOT NULL THEN 'conflict' WHEN i.site || ':' || i.event = ANY ($5) THEN 'locked'
+        ELSE 'unknown_site' END,
       coalesce(i.deliveries, d.deliveries, '[]')
     FROM (
-      SELECT r.n, r.site, r.id, r.hash,
-        CASE row_number() OVER (PARTITION BY r.site, r.id ORDER BY r.n) WHEN 1 THEN $4 -> (r.site || ':' || r.id) END
-      FROM unnest($1, $2, $3) WITH ORDINALITY AS r(site, id, hash, n)
-    ) AS i(n, site, id, hash, deliveries)
+      SELECT r.n, r.site, r.id, r.event, r.hash,
+        CASE row_number() OVER (PARTITION BY r.site, r.id ORDER BY r.site || ':' || r.event = ANY ($5), r.n)
+          WHEN 1 THEN $4 -> (r.site || ':' || r.id) END
+      FROM unnest($1, $2, $6, $3) WITH ORDINALITY AS r(site, id, event, hash, n)
+    ) AS i(n, site, id, event, hash, deliveries)
     LEFT JOIN public.website_sites s ON s.id = i.site AND s.deleted_at IS NULL
     LEFT JOIN website_worker.events e ON e.site_id = s.id AND e.id = i.id
     LEFT JOIN LATERAL (
@@ -126,7 +149,7 @@ BEGIN
       WHERE w.site_id = e.site_id AND e.hash = i.hash AND i.deliveries IS NULL
     ) d ON true
     ORDER BY i.n
-  $q$, v_watermark) USING p_sites, v_ids, p_hashes, v_fresh;
+  $q$, v_watermark) USING p_sites, v_ids, p_hashes, v_fresh, v_locked, p_events;
 END $$;
 --> statement-breakpoint
 -- Emits an event in the caller's own transaction: rolled back with it, found by the dispatcher once committed.
@@ -162,7 +185,7 @@ BEGIN
     emit_event.event || chr(10) || chr(10) || emit_event.data::text, 'UTF8')), 'hex');
 
   SELECT a.event_id, a.outcome INTO v_result FROM website_worker.accept_events(
-    ARRAY[emit_event.site_id], ARRAY[emit_event.id], ARRAY[emit_event.event], ARRAY[v_body], ARRAY[v_hash], false) a;
+    ARRAY[emit_event.site_id], ARRAY[emit_event.id], ARRAY[emit_event.event], ARRAY[v_body], ARRAY[v_hash], false, true) a;
   IF v_result.outcome = 'unknown_site' THEN
     RAISE EXCEPTION 'site % does not exist', emit_event.site_id USING ERRCODE = '22023', COLUMN = 'site_id';
   ELSIF v_result.outcome = 'conflict' THEN
@@ -239,7 +262,8 @@ BEGIN
   v_reason := website_worker.hold_reason(v_job.domain, coalesce(v_site, 0));
 
   -- Uses work_unfinished_key. The insert waits for whoever is inserting the same key; its row is then visible to the
-  -- second statement, unless it finished in between, and the next round inserts.
+  -- second statement, unless it finished in between, and the next round inserts. The row that is there is neither
+  -- changed nor locked: its run must be able to end while this caller's transaction stays open.
   LOOP
     RETURN QUERY INSERT INTO website_worker.work AS w
       (job, key, site_id, payload, label, state, reason, trigger, next_at, rung_at, created_at)
@@ -249,16 +273,18 @@ BEGIN
     ON CONFLICT (job, key) WHERE state IN ('owed', 'running', 'held') DO NOTHING
     RETURNING w.id, w.job, w.key, w.site_id, w.label, w.state, w.reason, w.generation, w.attempts, w.next_at, true;
     EXIT WHEN FOUND;
-    -- A run under way may not see what this caller is about to commit.
-    RETURN QUERY UPDATE website_worker.work AS w SET again = true
-      WHERE w.job = p_job AND w.key = v_key AND w.state = 'running'
-      RETURNING w.id, w.job, w.key, w.site_id, w.label, w.state, w.reason, w.generation, w.attempts, w.next_at, false;
-    EXIT WHEN FOUND;
-    RETURN QUERY SELECT w.id, w.job, w.key, w.site_id, w.label, w.state, w.reason, w.generation, w.attempts, w.next_at,
-      false
+    SELECT w.id, w.job, w.key, w.site_id, w.label, w.state, w.reason, w.generation, w.attempts, w.next_at, false
+      INTO id, job, key, site_id, label, state, reason, generation, attempts, next_at, created
       FROM website_worker.work w
       WHERE w.job = p_job AND w.key = v_key AND w.state IN ('owed', 'running', 'held');
-    EXIT WHEN FOUND;
+    IF FOUND THEN
+      -- Its run may begin, or even end, before this caller commits what it should see. A schedule has nothing to show.
+      IF p_trigger <> 'schedule' THEN
+        INSERT INTO website_worker.asked_again (work_id, asked_at) VALUES (enqueue_item.id, now());
+      END IF;
+      RETURN NEXT;
+      EXIT;
+    END IF;
   END LOOP;
 END $$;
 --> statement-breakpoint
@@ -277,7 +303,7 @@ BEGIN
   RETURN v_id;
 END $$;
 --> statement-breakpoint
-REVOKE ALL ON FUNCTION website_worker.accept_events(int[], text[], text[], text[], text[], boolean),
+REVOKE ALL ON FUNCTION website_worker.accept_events(int[], text[], text[], text[], text[], boolean, boolean),
   website_worker.enqueue_item(text, jsonb, boolean, text) FROM PUBLIC;
 --> statement-breakpoint
 GRANT EXECUTE ON FUNCTION website_worker.emit_event(int, text, jsonb, text), website_worker.enqueue(text, jsonb) TO PUBLIC;

@@ -6,7 +6,7 @@ import { createDatabase, type Db } from './db/client.ts'
 import { startEmbeddedPostgres } from './db/embedded.ts'
 import { migrate, pendingMigrations } from './db/migrate.ts'
 import { packageRoot } from './db/package-root.ts'
-import { registerJobs } from './db/queries/enqueue.ts'
+import { forgetJobs, registerJobs } from './db/queries/enqueue.ts'
 import { AppError } from './errors.ts'
 import { configureJobs } from './queues/index.ts'
 import type { QueueBackend } from './work/backend.ts'
@@ -48,7 +48,9 @@ export async function migrateAll(url: string, options: Parameters<typeof migrate
   await migrateQueueSchema(url)
   const database = createDatabase({ url, max: 1 })
   try {
-    await registerJobs(database.db, configureJobs())
+    const jobs = configureJobs()
+    await registerJobs(database.db, jobs)
+    await forgetJobs(database.db, jobs)
   } finally {
     await database.close()
   }

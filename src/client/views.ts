@@ -19,7 +19,7 @@ export type AcceptedEvent = z.output<typeof acceptedEventSchema>
 /** What became of one event of several; `status` is what it alone would have been answered with. */
 export type EventResult =
   | (AcceptedEvent & { status: 202; outcome: 'accepted' | 'replayed' })
-  | { status: number; outcome: 'conflict' | 'invalid'; problem: Problem }
+  | { status: number; outcome: 'conflict' | 'invalid' | 'unavailable'; problem: Problem }
 
 export type JobState = (typeof jobStates)[number]
 

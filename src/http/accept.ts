@@ -1,14 +1,30 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { newEventSchema } from '../client/schemas.ts'
 import { acceptEvents, type AcceptedEvent, type NewEvent } from '../db/queries/events.ts'
+import { pgErrorOf } from '../db/queries/pg-error.ts'
 import { AppError } from '../errors.ts'
 import { deliverWebhook } from '../queues/deliver-webhook.ts'
 import type { AppDeps } from './deps.ts'
 import { invalidProblem, problemOf } from './problem.ts'
 
+/** How long an event waits for a transaction that has locked its webhooks, and how often it asks. */
+export const patienceMs = 2_000
+export const knockMs = 100
+
+/** @returns why an event isn't accepted that another transaction stood in the way of all the time. */
+export const lockedError = (cause?: unknown) =>
+  new AppError('unavailable', "A row of this site's webhooks is locked by another transaction: ask again shortly", {
+    cause,
+  })
+
+/** Whether an event waits for another transaction. */
+export const isLocked = (result: AcceptedEvent | AppError | undefined) =>
+  result !== undefined && !(result instanceof AppError) && result.outcome === 'locked'
+
 /** Commits events; the queue hears of it afterwards and is never waited for. */
 async function commit(deps: AppDeps, events: readonly NewEvent[]): Promise<AcceptedEvent[]> {
   const rung = deps.bell.ready()
-  const accepted = await acceptEvents(deps.db, events, { rung })
+  const accepted = await acceptEvents(deps.db, events, { rung, wait: false })
   if (!rung) return accepted
   const nextAt = new Date()
   const rings = accepted.flatMap(({ deliveries }) =>
@@ -28,6 +44,7 @@ export function demand({ outcome, eventId, deliveries }: AcceptedEvent) {
   if (outcome === 'conflict') {
     throw new AppError('conflict', 'An event with this id was accepted before, with other content', { field: 'id' })
   }
+  if (outcome === 'locked') throw lockedError()
   const answer = { eventId, deliveries: deliveries.map(({ id, webhookId, status }) => ({ id, webhookId, status })) }
   return { outcome, answer }
 }
@@ -42,8 +59,8 @@ function tooLarge(error: unknown): { index: number; error: AppError } | undefine
 
 function refused(error: unknown) {
   const problem = problemOf(error)
-  const outcome: 'conflict' | 'invalid' = problem.status === 409 ? 'conflict' : 'invalid'
-  return { status: problem.status, outcome, problem }
+  const outcomes: Record<number, 'conflict' | 'unavailable'> = { 409: 'conflict', 503: 'unavailable' }
+  return { status: problem.status, outcome: outcomes[problem.status] ?? ('invalid' as const), problem }
 }
 
 function settled(accepted: AcceptedEvent) {
@@ -67,7 +84,7 @@ export async function acceptEach(deps: AppDeps, items: readonly unknown[]) {
       results[at] = { status: problem.status, outcome: 'invalid', problem }
     }
   }
-  const accepted = await commitFitting(
+  const accepted = await commitPatiently(
     deps,
     valid.map(({ event }) => event),
   )
@@ -76,6 +93,24 @@ export async function acceptEach(deps: AppDeps, items: readonly unknown[]) {
     results[at] = outcome instanceof AppError ? refused(outcome) : settled(outcome)
   }
   return results
+}
+
+/** Commits the events that fit and can be; asks again for those whose webhooks someone has locked, for a while. */
+async function commitPatiently(deps: AppDeps, events: readonly NewEvent[]): Promise<(AcceptedEvent | AppError)[]> {
+  const results = await commitFitting(deps, events)
+  const until = performance.now() + patienceMs
+  for (;;) {
+    const locked = [...results.keys()].filter((at) => isLocked(results[at]))
+    if (locked.length === 0 || performance.now() > until) return results
+    await sleep(knockMs)
+    const again = await commitFitting(
+      deps,
+      locked.map((at) => events[at]!),
+    ).catch(() => undefined)
+    // The others are committed: they are told so, whatever becomes of these.
+    if (!again) return results
+    for (const [index, at] of locked.entries()) results[at] = again[index]!
+  }
 }
 
 /** Commits the events that aren't too large; those that are get their error instead. */
@@ -92,6 +127,7 @@ export async function commitFitting(deps: AppDeps, events: readonly NewEvent[]):
       for (const [index, at] of left.entries()) results[at] = accepted[index]!
       break
     } catch (error) {
+      if (pgErrorOf(error)?.code === '55P03') throw lockedError(error)
       const found = tooLarge(error)
       if (!found) throw error
       const [at] = left.splice(found.index, 1)

@@ -71,7 +71,7 @@ export const batchResultBody = z
     results: z.array(
       z.union([
         acceptedEventSchema.extend({ status: z.literal(202), outcome: z.enum(['accepted', 'replayed']) }),
-        z.object({ status: z.int(), outcome: z.enum(['conflict', 'invalid']), problem: problemBody }),
+        z.object({ status: z.int(), outcome: z.enum(['conflict', 'invalid', 'unavailable']), problem: problemBody }),
       ]),
     ),
   })

@@ -180,6 +180,37 @@ test('leaves out a webhook that is being deleted', async () => {
   expect(await waiting).toMatchObject([{ outcome: 'accepted', deliveries: [] }])
 })
 
+test('leaves out what a locked webhook is for, and waits for nothing, where it is told not to wait', async () => {
+  const [locked, free] = await Promise.all([createSite(database.db), createSite(database.db)])
+  const webhookId = await createWebhook(database.db, locked)
+  await createWebhook(database.db, free)
+  const event = { event: 'order.created', data: 1 }
+  await acceptEvents(database.db, [{ ...event, siteId: locked, id: 'known' }], { rung: true })
+  const client = await database.pool.connect()
+  await client.query('BEGIN')
+  await client.query('SELECT FROM website_webhooks WHERE id = $1 FOR UPDATE', [webhookId])
+  const events = [
+    { ...event, siteId: locked, id: 'x' },
+    { ...event, siteId: free, id: 'x' },
+    { ...event, siteId: locked, event: 'order.updated' },
+    { ...event, siteId: locked, id: 'known' },
+    { ...event, siteId: locked, id: 'known', data: 2 },
+    { ...event, siteId: locked, id: 'twice' },
+    { ...event, siteId: locked, id: 'twice', event: 'order.updated' },
+    { ...event, siteId: 1_000_000 },
+  ]
+  const outcomes = async () =>
+    (await acceptEvents(database.db, events, { rung: true, wait: false })).map((result) => result.outcome)
+  const elsewhere = ['accepted', 'accepted', 'replayed', 'conflict', 'conflict', 'accepted', 'unknown_site']
+  expect(await outcomes()).toEqual(['locked', ...elsewhere])
+  expect(await ledgerRows(locked, 'x')).toBe(0)
+  await client.query('ROLLBACK')
+  client.release()
+  const [first, second] = await outcomes()
+  expect([first, second]).toEqual(['accepted', 'replayed'])
+  expect(await ledgerRows(locked, 'x')).toBe(1)
+})
+
 test('accepts 2,000 events in two batches quickly', async () => {
   const siteId = await createSite(database.db)
   await createWebhook(database.db, siteId)

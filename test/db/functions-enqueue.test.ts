@@ -3,8 +3,9 @@ import type pg from 'pg'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { z } from 'zod'
 import { createDatabase } from '../../src/db/client.ts'
-import { enqueueItem, registerJobs } from '../../src/db/queries/enqueue.ts'
+import { enqueueItem, forgetJobs, registerJobs } from '../../src/db/queries/enqueue.ts'
 import {
+  askedAgain,
   domains,
   jobs,
   websiteForms,
@@ -61,7 +62,7 @@ afterAll(async () => {
 })
 beforeEach(async () => {
   const { db } = database
-  for (const table of [websiteSites, work, domains, jobs]) await db.delete(table)
+  for (const table of [websiteSites, work, askedAgain, domains, jobs]) await db.delete(table)
   await registerJobs(db, catalog)
   siteId = await createSite(db)
   const [page] = await db.insert(websitePages).values({ siteId, slug: 'home', title: 'Home' }).returning()
@@ -112,6 +113,34 @@ test('returns the unfinished item with the same key, and a new one once that has
   }
   await database.db.update(work).set({ state: 'done', finishedAt: new Date() })
   expect(await enqueue('publish-page', { pageId })).toBeGreaterThan(id)
+})
+
+test.each(['owed', 'running', 'held'] as const)(
+  'keeps nobody from an item that is %s while the asker leaves its transaction open',
+  async (state) => {
+    const id = await enqueue('publish-page', { pageId })
+    await database.db.update(work).set({ state })
+    const client = await mainApp.connect()
+    await client.query('BEGIN')
+    await client.query('SELECT website_worker.enqueue($1, $2)', ['publish-page', { pageId }])
+    await database.db.transaction(async (tx) => {
+      await tx.execute(sql`SET LOCAL lock_timeout = '1s'`)
+      await tx.update(work).set({ state: 'done', finishedAt: new Date() })
+    })
+    expect(await database.db.select().from(askedAgain)).toEqual([])
+    await client.query('COMMIT')
+    client.release()
+    expect(await database.db.select().from(askedAgain)).toMatchObject([{ workId: id }])
+  },
+)
+
+test('notes an ask for what is owed already, but not that of a schedule', async () => {
+  const { workId } = await enqueueItem(database.db, 'publish-page', { pageId }, { rung: true })
+  await enqueueItem(database.db, 'publish-page', { pageId }, { rung: false, trigger: 'schedule' })
+  expect(await database.db.select().from(askedAgain)).toEqual([])
+  const again = await enqueueItem(database.db, 'publish-page', { pageId }, { rung: true })
+  expect(again).toMatchObject({ workId, key: String(pageId), siteId, state: 'owed', generation: 1, created: false })
+  expect(await database.db.select().from(askedAgain)).toMatchObject([{ workId, askedAt: expect.any(Date) }])
 })
 
 test('leaves nothing behind a transaction that is rolled back', async () => {
@@ -196,18 +225,29 @@ test('turns the refusal into an AppError that names the field', async () => {
   }
 })
 
-test('registers what changed, and forgets a job only when none of its work is unfinished', async () => {
+test('registers what changed, and leaves what another release may be working on', async () => {
   const version = () => database.db.execute(sql`SELECT job, xmin FROM website_worker.jobs ORDER BY job`)
   const before = (await version()).rows
   await registerJobs(database.db, catalog)
   expect((await version()).rows).toEqual(before)
 
-  await enqueueItem(database.db, 'publish-page', { pageId }, { rung: false })
   const lead = catalog.find((job) => job.name === 'create-lead')!
   await registerJobs(database.db, [{ ...lead, scope: 'none' }])
   const rows = await database.db.select().from(jobs).orderBy(jobs.job)
   expect(rows.map((row) => [row.job, row.isPublic])).toEqual([
     ['create-lead', false],
     ['publish-page', true],
+    ['sync-products', true],
+    ['tidy', false],
   ])
+})
+
+test('forgets the jobs that left the catalog once none of their work is unfinished', async () => {
+  await enqueueItem(database.db, 'publish-page', { pageId }, { rung: false })
+  await forgetJobs(
+    database.db,
+    catalog.filter((job) => job.name === 'create-lead'),
+  )
+  const rows = await database.db.select().from(jobs).orderBy(jobs.job)
+  expect(rows.map((row) => row.job)).toEqual(['create-lead', 'publish-page'])
 })

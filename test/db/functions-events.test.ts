@@ -260,7 +260,7 @@ describe('emit_event', () => {
       'SELECT FROM website_worker.work',
       'SELECT FROM website_worker.events',
       'DELETE FROM website_worker.jobs',
-      "SELECT website_worker.accept_events('{1}', '{a}', '{order.created}', '{}', '{}', false)",
+      "SELECT website_worker.accept_events('{1}', '{a}', '{order.created}', '{}', '{}', false, true)",
       "SELECT website_worker.enqueue_item('maintain', '{}', false, 'request')",
     ]) {
       await expect(mainApp.query(statement)).rejects.toMatchObject({ code: '42501' })

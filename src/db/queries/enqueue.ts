@@ -17,7 +17,7 @@ export interface EnqueuedItem {
   generation: number
   attempts: number
   nextAt: Date
-  /** False when an unfinished item with the same key was there already: whoever made it rings it. */
+  /** False when an unfinished item with the same key was there already: whoever made it rings it, and it is owed anew. */
   created: boolean
 }
 
@@ -66,7 +66,10 @@ export async function enqueueItem(
   }
 }
 
-/** Tells the SQL contract which jobs there are; a job that left the catalog goes once none of its work is unfinished. */
+/**
+ * Tells the SQL contract which jobs there are. Jobs it doesn't know stay: another release may be working on them at the
+ * same time.
+ */
 export async function registerJobs(db: Db | Tx, catalog: readonly JobDefinition[]): Promise<void> {
   const rows = catalog.map((job) => ({
     job: job.name,
@@ -85,10 +88,14 @@ export async function registerJobs(db: Db | Tx, catalog: readonly JobDefinition[
     ON CONFLICT (job) DO UPDATE SET (domain, key_fields, subject_field, subject_table, is_public)
       = ROW (excluded.domain, excluded.key_fields, excluded.subject_field, excluded.subject_table, excluded.is_public)
     WHERE j.* IS DISTINCT FROM excluded.*`)
+}
+
+/** Forgets the jobs that left the catalog and have no unfinished work; for a migration, when one release speaks for all. */
+export async function forgetJobs(db: Db | Tx, catalog: readonly JobDefinition[]): Promise<void> {
   // jobs_pkey; work_unfinished_key.
   await db.execute(sql`
     DELETE FROM website_worker.jobs j
-    WHERE j.job <> ALL (${sql.param(rows.map((row) => row.job))}::text[])
+    WHERE j.job <> ALL (${sql.param(catalog.map((job) => job.name))}::text[])
       AND NOT EXISTS (
         SELECT FROM website_worker.work w WHERE w.job = j.job AND w.state IN ('owed', 'running', 'held'))`)
 }

@@ -27,8 +27,11 @@ export interface AcceptedDelivery {
 }
 
 export interface AcceptedEvent {
-  /** `replayed`: the same event was accepted before. `conflict`: its id was, with other content. */
-  outcome: 'accepted' | 'replayed' | 'conflict' | 'unknown_site'
+  /**
+   * `replayed`: the same event was accepted before. `conflict`: its id was, with other content. `locked`: not accepted,
+   * since another transaction has locked a webhook it is for.
+   */
+  outcome: 'accepted' | 'replayed' | 'conflict' | 'locked' | 'unknown_site'
   eventId: string
   deliveries: AcceptedDelivery[]
 }
@@ -36,6 +39,8 @@ export interface AcceptedEvent {
 export interface AcceptOptions {
   /** The caller rings every pending delivery after its commit; else the dispatcher finds them. */
   rung: boolean
+  /** False: what can't be accepted before another transaction ends comes back as `locked`. Default: true. */
+  wait?: boolean
   /** Default: the clock. */
   now?: Date
 }
@@ -65,7 +70,7 @@ export async function acceptEvents(
       ${sql.param(events.map((event) => event.event))}::text[],
       ${sql.param(written.map((event) => event.body))}::text[],
       ${sql.param(written.map((event) => event.hash))}::text[],
-      ${options.rung}) a
+      ${options.rung}, ${options.wait ?? true}) a
     ORDER BY a.ord`
   const accept = async () => (await db.execute<AcceptedEvent & Record<string, unknown>>(statement)).rows
   try {

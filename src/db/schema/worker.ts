@@ -45,8 +45,6 @@ export const work = workerSchema.table(
     nextAt: instant('next_at').notNull().defaultNow(),
     /** When this generation was rung into the queue; null while only the row knows. */
     rungAt: instant('rung_at'),
-    /** Asked for while it runs: owed once more when this run ends, which may not have seen what the asker changed. */
-    again: boolean('again').notNull().default(false),
     leaseUntil: instant('lease_until'),
     leaseToken: uuid('lease_token'),
     lastError: text('last_error'),
@@ -79,6 +77,17 @@ export const work = workerSchema.table(
       .on(t.finishedAt)
       .where(sql`finished_at IS NOT NULL`),
   ],
+)
+
+/** Asks for work that was owed already, append-only: its run may not have seen what the asker changed, so it is owed anew. */
+export const askedAgain = workerSchema.table(
+  'asked_again',
+  {
+    id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+    workId: bigint('work_id', { mode: 'number' }).notNull(),
+    askedAt: instant('asked_at').notNull().defaultNow(),
+  },
+  (t) => [index('asked_again_work').on(t.workId, t.id)],
 )
 
 /** The jobs of the catalog as the SQL contract sees them; written at every boot and migration. */
