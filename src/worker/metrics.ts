@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Db } from '../db/client.ts'
 import type { QueueBackend } from '../work/backend.ts'
+import { within } from '../work/within.ts'
 
 /** The process's metrics: what runs report, and what is read when someone scrapes. */
 export interface Metrics {
@@ -10,11 +11,56 @@ export interface Metrics {
   runEnded(job: string, outcome: string, seconds: number): void
 }
 
-const within = <T>(promise: Promise<T>, ms: number): Promise<T> =>
-  Promise.race([promise, new Promise<never>((_, reject) => setTimeout(reject, ms, new Error('too slow')).unref())])
+const queueStates = ['waiting', 'active', 'delayed', 'completed', 'failed'] as const
 
-/** Queue and item counts are read at scrape time; a queue or database that is away leaves its gauges out. */
-export function createMetrics(deps: { db: Db; backend: QueueBackend; jobs: readonly string[] }): Metrics {
+interface ItemCount {
+  job: string
+  state: string
+  count: number
+  /** How long the most overdue one has been due, s; null where nothing is owed. */
+  overdue: number | null
+}
+
+async function countItems(db: Db): Promise<{ items: ItemCount[]; alarms: number }> {
+  // work_owed_unrung, work_owed_rung, work_running, work_held and work_failed, one branch each: a single condition on
+  // the state could use none of them and would read every finished row.
+  const { rows } = await db.execute(
+    sql`SELECT job, state, sum(count)::int AS count, extract(epoch FROM now() - min(next_at))::float8 AS overdue FROM (
+          SELECT job, 'owed' AS state, count(*) AS count, min(next_at) AS next_at
+          FROM website_worker.work WHERE state = 'owed' AND rung_at IS NULL GROUP BY job
+          UNION ALL
+          SELECT job, 'owed', count(*), min(next_at)
+          FROM website_worker.work WHERE state = 'owed' AND rung_at IS NOT NULL GROUP BY job
+          UNION ALL
+          SELECT job, 'running', count(*), NULL FROM website_worker.work WHERE state = 'running' GROUP BY job
+          UNION ALL
+          SELECT job, 'held', count(*), NULL FROM website_worker.work WHERE state = 'held' GROUP BY job
+          UNION ALL
+          SELECT job, 'failed', count(*), NULL FROM website_worker.work WHERE state = 'failed' GROUP BY job) counts
+        GROUP BY job, state`,
+  )
+  // One row.
+  const { rows: epoch } = await db.execute(sql`SELECT alarms FROM website_worker.epoch WHERE id = 1`)
+  return {
+    items: rows.map((row) => ({
+      job: row.job as string,
+      state: row.state as string,
+      count: row.count as number,
+      overdue: row.overdue as number | null,
+    })),
+    alarms: Number(epoch[0]?.alarms ?? 0),
+  }
+}
+
+/**
+ * Queue and item counts are read at scrape time; a queue or database that is away leaves its gauges out. `freshMs`: how
+ * long one reading serves whoever scrapes. Default: 2000. `deadlineMs`: how long a reading may take. Default: 3000.
+ */
+export function createMetrics(
+  deps: { db: Db; backend: QueueBackend; jobs: readonly string[] },
+  options: { freshMs?: number; deadlineMs?: number } = {},
+): Metrics {
+  const { freshMs = 2_000, deadlineMs = 3_000 } = options
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const registers = [registry]
@@ -56,38 +102,49 @@ export function createMetrics(deps: { db: Db; backend: QueueBackend; jobs: reado
     registers,
   })
 
-  async function readRows() {
-    // work_owed_unrung, work_owed_rung, work_running, work_held, work_failed: each state has its partial index.
-    const { rows } = await deps.db.execute(
-      sql`SELECT job, state, count(*)::int AS count,
-                 extract(epoch FROM now() - min(next_at) FILTER (WHERE state = 'owed'))::float8 AS overdue
-          FROM website_worker.work WHERE state IN ('owed', 'running', 'held', 'failed') GROUP BY job, state`,
-    )
+  async function readItems() {
+    const read = await within(countItems(deps.db), deadlineMs).catch(() => undefined)
     items.reset()
+    oldest.reset()
+    alarms.remove()
+    if (!read) return
+    alarms.set(read.alarms)
     for (const job of deps.jobs) oldest.set({ job }, 0)
-    for (const row of rows) {
-      items.set({ job: String(row.job), state: String(row.state) }, Number(row.count))
-      if (row.state === 'owed') oldest.set({ job: String(row.job) }, Math.max(0, Number(row.overdue)))
+    for (const { job, state, count, overdue } of read.items) {
+      items.set({ job, state }, count)
+      if (overdue !== null) oldest.set({ job }, Math.max(0, overdue))
     }
-    // One row.
-    const { rows: epoch } = await deps.db.execute(sql`SELECT alarms FROM website_worker.epoch WHERE id = 1`)
-    alarms.set(Number(epoch[0]?.alarms ?? 0))
   }
 
   async function readQueues() {
-    reachable.set(deps.backend.ready() ? 1 : 0)
+    const read = deps.backend.ready()
+      ? await within(
+          Promise.all(
+            deps.jobs.map(async (queue) => ({
+              queue,
+              states: await deps.backend.queue(queue).getJobCounts(...queueStates),
+            })),
+          ),
+          deadlineMs,
+        ).catch(() => undefined)
+      : undefined
+    reachable.set(read ? 1 : 0)
     counts.reset()
-    if (!deps.backend.ready()) return
-    for (const queue of deps.jobs) {
-      const states = await deps.backend.queue(queue).getJobCounts('waiting', 'active', 'delayed', 'completed', 'failed')
+    for (const { queue, states } of read ?? []) {
       for (const [state, count] of Object.entries(states)) counts.set({ queue, state }, count)
     }
   }
 
+  let reading: { since: number; ended: Promise<unknown> } | undefined
+
   return {
     contentType: registry.contentType,
     async render() {
-      await Promise.allSettled([within(readRows(), 3_000), within(readQueues(), 3_000)])
+      // Scrapes that come together, or soon after one another, share what the database was asked.
+      if (!reading || performance.now() - reading.since >= freshMs) {
+        reading = { since: performance.now(), ended: Promise.all([readItems(), readQueues()]) }
+      }
+      await reading.ended
       return registry.metrics()
     },
     runEnded(job, outcome, duration) {
