@@ -6,26 +6,24 @@ import { rearm } from './transitions.ts'
 
 /**
  * Finds owed items that were rung a while ago and whose ring is no longer in the queue: its process died between
- * commit and ring, or between ring and run. Walks the owed list in pages, one a call, and starts over at the end.
+ * commit and ring, or between ring and run. Walks the owed list in pages, as far as it gets in one call, and goes on
+ * from there in the next. `budgetMs`: when a call takes no further page. Default: 200.
  */
 export function createLostRingSweep(
   deps: { db: Db; backend: QueueBackend },
-  options: { afterMs?: number; pageSize?: number } = {},
+  options: { afterMs?: number; pageSize?: number; budgetMs?: number } = {},
 ) {
-  const afterMs = options.afterMs ?? 15_000
-  const pageSize = options.pageSize ?? 500
+  const { afterMs = 15_000, pageSize = 500, budgetMs = 200 } = options
   let after = sql``
 
-  return async function sweep(): Promise<number> {
-    // work_owed_rung.
+  async function sweepPage(): Promise<{ found: number; more: boolean }> {
+    // work_owed_rung; the order names the table's columns, since a name of the output would sort by its text.
     const { rows } = await deps.db.execute(
-      sql`SELECT id, job, generation, next_at::text AS next_at FROM website_worker.work
-          WHERE state = 'owed' AND rung_at IS NOT NULL AND rung_at < now() - ${afterMs} * interval '1 ms'
-            AND next_at < now() - ${afterMs} * interval '1 ms' ${after}
-          ORDER BY next_at, id LIMIT ${pageSize}`,
+      sql`SELECT w.id, w.job, w.generation, w.next_at::text AS next_at FROM website_worker.work w
+          WHERE w.state = 'owed' AND w.rung_at IS NOT NULL AND w.rung_at < now() - ${afterMs} * interval '1 ms'
+            AND w.next_at < now() - ${afterMs} * interval '1 ms' ${after}
+          ORDER BY w.next_at, w.id LIMIT ${pageSize}`,
     )
-    const last = rows.length === pageSize ? rows.at(-1) : undefined
-    after = last ? sql`AND (next_at, id) > (${last.next_at}::timestamptz, ${last.id})` : sql``
     const lost = await Promise.all(
       rows.map(async (row) => {
         const ring = { workId: Number(row.id), generation: row.generation as number }
@@ -35,6 +33,17 @@ export function createLostRingSweep(
     )
     const rings = lost.filter((ring) => ring !== undefined)
     if (rings.length > 0) await rearm(deps.db, rings)
-    return rings.length
+    const last = rows.length === pageSize ? rows.at(-1) : undefined
+    after = last ? sql`AND (w.next_at, w.id) > (${last.next_at}::timestamptz, ${last.id})` : sql``
+    return { found: rings.length, more: last !== undefined }
+  }
+
+  return async function sweep(): Promise<number> {
+    const until = performance.now() + budgetMs
+    for (let found = 0; ;) {
+      const page = await sweepPage()
+      found += page.found
+      if (!page.more || performance.now() >= until) return found
+    }
   }
 }
