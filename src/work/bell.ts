@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { Db } from '../db/client.ts'
+import { atMost } from '../deadline.ts'
 import { messageOf } from '../errors.ts'
 import type { QueueBackend } from './backend.ts'
 import { unmarkRung, type Ring } from './transitions.ts'
@@ -18,6 +19,9 @@ export interface Bell {
 
 /** How much of a finished ring stays to be looked at. */
 const keep = { removeOnComplete: { count: 1_000 }, removeOnFail: { age: 7 * 24 * 3600 } }
+
+/** Rings in one command. */
+const chunk = 500
 
 /** What a ring is called in Bull Board. */
 export function ringName(ring: Pick<Ring, 'job' | 'label' | 'attempts'>): string {
@@ -38,23 +42,14 @@ export function createBell(
   const underWay = new Set<Promise<void>>()
 
   async function ringNow(job: string, rings: readonly Ring[]) {
-    const now = Date.now()
-    let late: NodeJS.Timeout | undefined
-    try {
-      await Promise.race([
-        deps.backend.queue(job).addBulk(
-          rings.map((ring) => ({
-            name: ringName(ring),
-            data: { workId: ring.workId, generation: ring.generation },
-            opts: { jobId: ringId(ring), attempts: 1, delay: Math.max(0, ring.nextAt.getTime() - now), ...keep },
-          })),
-        ),
-        new Promise<never>((_, reject) => {
-          late = setTimeout(() => reject(new Error('the queue did not answer')), deadlineMs)
-        }),
-      ])
-    } finally {
-      clearTimeout(late)
+    const queue = deps.backend.queue(job)
+    for (let from = 0; from < rings.length; from += chunk) {
+      const jobs = rings.slice(from, from + chunk).map((ring) => ({
+        name: ringName(ring),
+        data: { workId: ring.workId, generation: ring.generation },
+        opts: { jobId: ringId(ring), attempts: 1, delay: ring.delayMs ?? 0, ...keep },
+      }))
+      if ((await atMost(deadlineMs, queue.addBulk(jobs))) === 'late') throw new Error('the queue did not answer')
     }
   }
 
