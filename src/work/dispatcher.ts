@@ -3,14 +3,16 @@ import type { Logger } from 'pino'
 import type { Db } from '../db/client.ts'
 import { messageOf } from '../errors.ts'
 import type { JobDefinition } from '../queues/define-job.ts'
+import { oweAskedAgain } from './asked-again.ts'
 import type { QueueBackend } from './backend.ts'
 import type { Bell } from './bell.ts'
 import { beginEpoch, keepEpoch } from './epoch.ts'
 import { lead, stepDown } from './leader.ts'
 import { createLostRingSweep } from './lost-rings.ts'
-import { ringDue } from './ring-due.ts'
+import { createDueRinger } from './ring-due.ts'
 import { owedBySchedule } from './schedules.ts'
-import { reclaimExpiredLeases, releaseUnblocked } from './transitions.ts'
+import { createReleaseSweep, reclaimExpiredLeases } from './transitions.ts'
+import { within } from './within.ts'
 
 /** After this many runs that ended with their process an item is given up. */
 export const maxCrashes = 20
@@ -35,22 +37,35 @@ export interface Dispatcher {
 
 /**
  * Once a second, in one process at a time: notices a lost queue, takes back what vanished processes held, turns
- * schedules and fresh rows into work items, and rings what is due. `tickMs` Default: 1000.
+ * schedules and fresh rows into work items, and rings what is due. `tickMs` Default: 1000. `stepMs`: how long the tick
+ * waits for one of its steps. Default: 10000.
  */
-export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: number } = {}): Dispatcher {
+export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: number; stepMs?: number } = {}): Dispatcher {
+  const { tickMs = 1_000, stepMs = 10_000 } = options
   const holder = randomUUID()
   const sweepLostRings = createLostRingSweep(deps)
+  const releaseUnblocked = createReleaseSweep(deps)
+  const ringDue = createDueRinger(deps)
   const jobNames = deps.jobs.map((job) => job.name)
   let ticks = 0
+  let ledAt = -Infinity
   let stopped = false
   let warned = false
   let timer: NodeJS.Timeout | undefined
   let underWay: Promise<unknown> = Promise.resolve()
 
-  /** One step's failure must not keep the others from happening. */
+  const pending = new Set<string>()
+
+  /** One step's failure must not keep the others from happening, nor may one that never ends. */
   async function step(name: string, work: () => Promise<number>) {
+    if (pending.has(name)) return
+    pending.add(name)
     try {
-      const count = await work()
+      const count = await within(
+        work().finally(() => pending.delete(name)),
+        stepMs,
+        'it did not end',
+      )
       if (count > 0) deps.log.debug({ step: name, count }, 'dispatched')
     } catch (error) {
       deps.log.warn({ step: name, err: messageOf(error) }, 'a dispatcher step failed; the next tick tries again')
@@ -59,27 +74,43 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
 
   async function checkQueue(): Promise<number> {
     if ((await keepEpoch(deps.db, deps.backend)) === 'kept') return 0
-    const { rearmed, first } = await beginEpoch(deps.db, deps.backend, jobNames, () => lead(deps.db, holder))
+    const { rearmed, first } = await beginEpoch(deps.db, deps.backend, jobNames, stillLeading)
     if (!first) deps.log.warn({ rearmed }, 'the queue was wiped, swapped or restored: everything owed is rung again')
     return rearmed
   }
 
+  /** Asks again after a second, so that a long tick doesn't lose its place, nor go on once it has. */
+  async function stillLeading(): Promise<boolean> {
+    if (performance.now() - ledAt < 1_000) return true
+    if (!(await lead(deps.db, holder))) return false
+    ledAt = performance.now()
+    return true
+  }
+
+  function* stepsOf(slow: boolean): Generator<[string, () => Promise<number>]> {
+    if (deps.backend.ready()) yield ['epoch', checkQueue]
+    yield ['expired leases', () => reclaimExpiredLeases(deps.db, maxCrashes)]
+    yield ['asked again', () => oweAskedAgain(deps.db)]
+    if (slow) yield ['released holds', releaseUnblocked]
+    yield ['schedules', () => owedBySchedule(deps.db, deps.log)]
+    for (const [job, discover] of deps.discover) yield [`discovery of ${job}`, () => discover(deps.db)]
+    yield ['rings', () => ringDue(deps.jobs, stillLeading)]
+    if (slow && deps.backend.ready()) yield ['lost rings', sweepLostRings]
+  }
+
   async function tick(): Promise<boolean> {
-    if (!(await lead(deps.db, holder))) {
+    ledAt = -Infinity
+    if (!(await stillLeading())) {
       if (deps.backend.kind === 'postgres' && !warned) {
         warned = true
         deps.log.warn('another process works here too: the queue in Postgres is made for one. Set REDIS_URL for more')
       }
       return false
     }
-    const slow = ticks++ % 5 === 0
-    if (deps.backend.ready()) await step('epoch', checkQueue)
-    await step('expired leases', () => reclaimExpiredLeases(deps.db, maxCrashes))
-    if (slow) await step('released holds', () => releaseUnblocked(deps.db))
-    await step('schedules', () => owedBySchedule(deps.db))
-    for (const [job, discover] of deps.discover) await step(`discovery of ${job}`, () => discover(deps.db))
-    await step('rings', () => ringDue(deps, deps.jobs, () => lead(deps.db, holder)))
-    if (slow && deps.backend.ready()) await step('lost rings', sweepLostRings)
+    for (const [name, work] of stepsOf(ticks++ % 5 === 0)) {
+      if (!(await stillLeading())) return false
+      await step(name, work)
+    }
     return true
   }
 
@@ -89,7 +120,7 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
       const began = Date.now()
       underWay = tick()
         .catch((error: unknown) => deps.log.warn({ err: messageOf(error) }, 'a dispatcher tick failed'))
-        .finally(() => schedule(Math.max(0, (options.tickMs ?? 1_000) - (Date.now() - began))))
+        .finally(() => schedule(Math.max(0, tickMs - (Date.now() - began))))
     }, delayMs)
   }
 

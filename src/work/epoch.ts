@@ -5,7 +5,9 @@ import { listPausedQueues } from '../db/queries/queue-pauses.ts'
 import { AppError } from '../errors.ts'
 import type { QueueBackend } from './backend.ts'
 import { isLed } from './leader.ts'
-import { rearmRung } from './transitions.ts'
+import { rearmRung, type RungPosition } from './transitions.ts'
+
+const batchSize = 5_000
 
 async function readEpoch(db: Db): Promise<{ queueId: string | null; counter: number }> {
   // One row.
@@ -31,8 +33,9 @@ export async function keepEpoch(db: Db, backend: QueueBackend): Promise<'kept' |
 }
 
 /**
- * Begins a new epoch after a loss: everything rung so far is owed a new ring, paused queues are paused again, and only
- * then is the queue marked as ours, so that a crash on the way starts over.
+ * Begins a new epoch after a loss: paused queues are paused again, everything rung so far is owed a new ring, and only
+ * then is the queue marked as ours, so that a crash on the way starts over. Pauses come first, since items already
+ * taken back may be rung while there are still others to take back.
  * @returns how many rings were taken back, and whether there was no queue before.
  */
 export async function beginEpoch(
@@ -44,12 +47,19 @@ export async function beginEpoch(
   const known = await readEpoch(db)
   const { rows: clock } = await db.execute(sql`SELECT now() AS now`)
   const before = new Date(clock[0]?.now as string)
-  let rearmed = 0
-  for (let count = 1; count > 0; rearmed += count) {
-    count = await rearmRung(db, before, 5_000)
-    if (!(await stillLeading())) throw new Error('another process has become the dispatcher')
-  }
   await restorePauses(db, backend, jobs)
+  let rearmed = 0
+  // Until a walk finds nothing: each leaves out rows that someone has locked.
+  for (let found = 1; found > 0; rearmed += found) {
+    found = 0
+    let position: RungPosition | undefined
+    do {
+      const batch = await rearmRung(db, before, batchSize, position)
+      if (!(await stillLeading())) throw new Error('another process has become the dispatcher')
+      found += batch.rearmed
+      position = batch.next
+    } while (position)
+  }
   const mark = { queueId: randomUUID(), counter: known.counter + 1 }
   await backend.writeMark(mark)
   // One row.

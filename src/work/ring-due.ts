@@ -3,8 +3,10 @@ import type { Logger } from 'pino'
 import type { Db } from '../db/client.ts'
 import { messageOf } from '../errors.ts'
 import type { JobDefinition } from '../queues/define-job.ts'
+import type { QueueBackend } from './backend.ts'
 import type { Bell } from './bell.ts'
-import { cancel, giveUp, markRung, type Ring } from './transitions.ts'
+import { cancel, delayMs, giveUp, markRung, type Ring } from './transitions.ts'
+import { within } from './within.ts'
 
 /** Later than this stays in rows, so that the queue stays small through a receiver's long outage. */
 export const horizonMs = 600_000
@@ -25,7 +27,8 @@ async function owedPage(db: Db, job: JobDefinition, after: SQL | undefined): Pro
     : sql`true`
   // work_owed_unrung, then the subject's primary key.
   const { rows } = await db.execute(
-    sql`SELECT w.id, w.generation, w.label, w.attempts, w.payload, w.next_at::text AS next_at, ${subject} AS subject_exists
+    sql`SELECT w.id, w.generation, w.label, w.attempts, w.payload, w.next_at::text AS next_at, ${delayMs},
+               ${subject} AS subject_exists
         FROM website_worker.work w
         WHERE w.job = ${job.name} AND w.state = 'owed' AND w.rung_at IS NULL
           AND w.next_at <= now() + ${horizonMs} * interval '1 ms' ${after ?? sql``}
@@ -40,6 +43,7 @@ async function owedPage(db: Db, job: JobDefinition, after: SQL | undefined): Pro
       label: row.label as string,
       attempts: row.attempts as number,
       nextAt: new Date(row.next_at as string),
+      delayMs: row.delayMs as number,
       payload: row.payload,
       subjectExists: row.subject_exists as boolean,
     })),
@@ -69,34 +73,79 @@ async function sortOut(db: Db, job: JobDefinition, page: Page): Promise<Ring[]> 
   return healthy
 }
 
+export interface RingDueOptions {
+  /** How long a call may ring, ms; the first page of every job is taken whatever it costs. Default: 800. */
+  budgetMs?: number
+  /** How long a call may take, ms, with the time in which it only ended what can never run. Default: 5000. */
+  totalMs?: number
+  /** Rings of one job that may wait in the queue before no further page is added. Default: 20000. */
+  mostInQueue?: number
+  /** How long the queue may take to say what it holds, ms. Default: 2000. */
+  deadlineMs?: number
+}
+
 /**
- * Rings everything that is due soon and un-rung, a page of each job in turn, to the end. A page the queue refuses is
- * left for the next tick and doesn't stop the pages behind it.
- * @returns how many were rung.
+ * Rings what is due soon and un-rung, a page of each job in turn, until the time is over or the queue holds enough of
+ * the job. A page the queue refuses ends the job's turn; the next call begins behind it and the one after at the head
+ * again, so that neither a page that can never be rung nor a queue that was away for a moment changes much.
+ * Calls return how many were rung.
  */
-export async function ringDue(
-  deps: { db: Db; bell: Bell; log: Logger },
-  jobs: readonly JobDefinition[],
-  stillLeading: () => Promise<boolean>,
-): Promise<number> {
-  let rung = 0
-  let open: { job: JobDefinition; after: SQL | undefined }[] = jobs.map((job) => ({ job, after: undefined }))
-  for (let round = 0; open.length > 0; round++) {
-    if (!deps.bell.ready() || (round > 0 && !(await stillLeading()))) break
-    const more: typeof open = []
-    for (const { job, after } of open) {
-      const page = await owedPage(deps.db, job, after)
-      const rings = await sortOut(deps.db, job, page)
-      try {
-        if (rings.length > 0) await deps.bell.ringNow(job.name, rings)
-        if (rings.length > 0) await markRung(deps.db, rings)
-        rung += rings.length
-      } catch (error) {
-        deps.log.warn({ job: job.name, rings: rings.length, err: messageOf(error) }, 'the queue took no rings')
-      }
-      if (page.next) more.push({ job, after: page.next })
-    }
-    open = more
+export function createDueRinger(
+  deps: { db: Db; bell: Bell; backend: QueueBackend; log: Logger },
+  options: RingDueOptions = {},
+): (jobs: readonly JobDefinition[], stillLeading: () => Promise<boolean>) => Promise<number> {
+  const { budgetMs = 800, totalMs = 5_000, mostInQueue = 20_000, deadlineMs = 2_000 } = options
+  const behindRefused = new Map<string, SQL>()
+
+  /** Those that the queue has room for: what waits for its time gives way to what is due. */
+  async function thatFit(job: string, rings: Ring[]): Promise<Ring[]> {
+    const counts = await within(deps.backend.queue(job).getJobCounts('waiting', 'prioritized', 'delayed'), deadlineMs)
+    const { delayed = 0, ...due } = counts
+    const waiting = Object.values(due).reduce((sum, count) => sum + count, 0)
+    if (waiting >= mostInQueue) return []
+    return waiting + delayed >= mostInQueue ? rings.filter((ring) => !ring.delayMs) : rings
   }
-  return rung
+
+  /** Rings one page; `next` is undefined when the job's turn is over. */
+  async function ringPage(
+    job: JobDefinition,
+    after: SQL | undefined,
+  ): Promise<{ rung: number; next: SQL | undefined }> {
+    let page: Page | undefined
+    try {
+      page = await owedPage(deps.db, job, after)
+      const rings = await sortOut(deps.db, job, page)
+      if (rings.length === 0) return { rung: 0, next: page.next }
+      const fit = await thatFit(job.name, rings)
+      if (fit.length > 0) await deps.bell.ringNow(job.name, fit)
+      if (fit.length > 0) await markRung(deps.db, fit)
+      return { rung: fit.length, next: fit.length === rings.length ? page.next : undefined }
+    } catch (error) {
+      deps.log.warn({ job: job.name, err: messageOf(error) }, 'a page could not be rung')
+      if (page?.next) behindRefused.set(job.name, page.next)
+      return { rung: 0, next: undefined }
+    }
+  }
+
+  return async function ringDue(jobs, stillLeading) {
+    const began = performance.now()
+    let rung = 0
+    let ringingMs = 0
+    let open: { job: JobDefinition; after: SQL | undefined }[] = jobs.map((job) => {
+      const after = behindRefused.get(job.name)
+      behindRefused.delete(job.name)
+      return { job, after }
+    })
+    for (let round = 0; open.length > 0 && deps.bell.ready(); round++) {
+      const roundBegan = performance.now()
+      if (round > 0 && (ringingMs >= budgetMs || roundBegan - began >= totalMs || !(await stillLeading()))) break
+      // Side by side, so that a queue that doesn't answer costs one deadline and not one for each job.
+      const pages = await Promise.all(open.map(async ({ job, after }) => ({ job, ...(await ringPage(job, after)) })))
+      const rungNow = pages.reduce((sum, page) => sum + page.rung, 0)
+      if (rungNow > 0) ringingMs += performance.now() - roundBegan
+      rung += rungNow
+      open = pages.flatMap(({ job, next }) => (next ? [{ job, after: next }] : []))
+    }
+    return rung
+  }
 }

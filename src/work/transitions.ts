@@ -1,4 +1,5 @@
 // Every change of a work item, each one guarded UPDATE, whoever asks for it.
 export * from './transitions/asked.ts'
+export * from './transitions/holds.ts'
 export * from './transitions/rings.ts'
 export * from './transitions/runs.ts'

@@ -1,9 +1,11 @@
 import { eq, sql } from 'drizzle-orm'
+import { pino } from 'pino'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { enqueueItem } from '../../src/db/queries/enqueue.ts'
 import { queuePauses, schedules, work } from '../../src/db/schema/worker.ts'
 import { defineJob } from '../../src/queues/define-job.ts'
+import { createDispatcher } from '../../src/work/dispatcher.ts'
 import { keepSchedules, spreadSeconds } from '../../src/work/schedules.ts'
 import { createLostRingSweep } from '../../src/work/lost-rings.ts'
 import { createStack, type Stack, type TestJob } from '../fixtures/stack.ts'
@@ -186,6 +188,57 @@ describe('the dispatcher', () => {
     stack.work()
     await stack.dispatcher.tick()
     await vi.waitFor(async () => expect(await states()).toEqual({ done: 1 }))
+  })
+
+  test('a step that never ends does not keep the others from happening, and is not begun twice', async () => {
+    let begun = 0
+    const stuck: TestJob = {
+      definition: { ...note.definition, name: 'get-stuck' },
+      processor: {
+        ...note.processor,
+        discover: () => {
+          begun++
+          return new Promise(() => {})
+        },
+      },
+    }
+    stack = await createStack({ backend: 'redis', jobs: [stuck, note] })
+    const dispatcher = createDispatcher(
+      {
+        ...stack,
+        jobs: [stuck.definition, note.definition],
+        discover: new Map([['get-stuck', stuck.processor.discover!]]),
+        log: pino({ level: 'silent' }),
+      },
+      { stepMs: 200 },
+    )
+    await enqueue(1)
+    stack.work()
+    expect(await dispatcher.tick()).toBe(true)
+    await vi.waitFor(async () => expect(await states()).toEqual({ done: 1 }))
+    expect(await dispatcher.tick()).toBe(true)
+    expect(begun).toBe(1)
+    await dispatcher.stop()
+  })
+
+  test('a tick that lost its place on the way ends there', async () => {
+    const slow: TestJob = {
+      ...note,
+      processor: {
+        ...note.processor,
+        discover: async (db) => {
+          await db.execute(
+            sql`UPDATE website_worker.leader SET holder = gen_random_uuid(), until = now() + interval '1 m'`,
+          )
+          await db.execute(sql`SELECT pg_sleep(1)`)
+          return 0
+        },
+      },
+    }
+    await begin([slow])
+    await enqueue(1)
+    expect(await stack.dispatcher.tick()).toBe(false)
+    expect((await stack.db.select().from(work))[0]?.rungAt).toBeNull()
   })
 
   test('what a domain switch held is released when it is turned on again', async () => {

@@ -4,8 +4,9 @@ import { z } from 'zod'
 import { enqueueItem } from '../../src/db/queries/enqueue.ts'
 import { queuePauses } from '../../src/db/schema/worker.ts'
 import { defineJob } from '../../src/queues/define-job.ts'
-import { refuseSecondQueue } from '../../src/work/epoch.ts'
+import { beginEpoch, refuseSecondQueue } from '../../src/work/epoch.ts'
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts'
+import { explaining } from '../fixtures/plans.ts'
 import { startRedis, type RedisServer } from '../fixtures/redis.ts'
 import { createStack, type Stack, type TestJob } from '../fixtures/stack.ts'
 
@@ -153,6 +154,24 @@ describe('nothing owed is lost', () => {
     expect(await on.backend.advanceMark(mark?.queueId ?? '')).toBeNull()
     expect(await on.backend.readMark()).toBeNull()
   })
+})
+
+test('taking rings back walks each row once, also while an old transaction keeps dead ones', async () => {
+  await begin()
+  const on = await open()
+  await database.db.execute(
+    sql`INSERT INTO website_worker.work (job, key, payload, rung_at)
+        SELECT 'take-note', i::text, jsonb_build_object('n', i), now() FROM generate_series(1, 12000) i`,
+  )
+  const { db, plans } = explaining(database.db)
+  const locker = await database.pool.connect()
+  await locker.query('BEGIN')
+  await locker.query(`SELECT FROM website_worker.work WHERE key = '7' FOR UPDATE`)
+  expect(await beginEpoch(db, on.backend, ['take-note'])).toEqual({ rearmed: 11_999, first: true })
+  await locker.query('ROLLBACK')
+  locker.release()
+  const batches = plans.filter((plan) => plan.includes('CTE batch'))
+  expect(batches.map((plan) => plan.includes('ROW(next_at, id) >'))).toEqual([false, true, true, true, false])
 })
 
 test('a second queue on one database is refused while a process works with the first, and taken once it is gone', async () => {

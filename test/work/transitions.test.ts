@@ -65,7 +65,6 @@ const steps = [
   'promote',
   'cancel',
   'giveUp',
-  'release',
   'holdSite',
   'lease',
   'markRung',
@@ -88,7 +87,6 @@ const allowed: Record<string, Partial<Record<State, State>>> = {
   promote: { owed: 'owed' },
   cancel: { owed: 'cancelled', running: 'cancelled', held: 'cancelled' },
   giveUp: { owed: 'failed' },
-  release: { held: 'owed' },
   holdSite: { owed: 'held' },
   lease: { owed: 'running' },
   markRung: { owed: 'owed' },
@@ -120,7 +118,6 @@ test('no order of transitions leaves a work item in a state its rules forbid', a
         else if (step === 'promote') await transitions.promote(db, [id])
         else if (step === 'cancel') await transitions.cancel(db, [id], 'because')
         else if (step === 'giveUp') await transitions.giveUp(db, [id], 'broken')
-        else if (step === 'release') await transitions.release(db, [id])
         else if (step === 'holdSite') await transitions.holdSite(db, ['j'], 1, 'paused')
         else if (step === 'markRung') await transitions.markRung(db, [{ workId: id, generation: before.generation }])
         else if (step === 'rearm') await transitions.rearm(db, [{ workId: id, generation: before.generation }])

@@ -2,12 +2,10 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { pauseDomain, resumeDomain } from '../../db/domains.ts'
 import { siteExists } from '../../db/queries/webhooks.ts'
 import { AppError } from '../../errors.ts'
-import { holdSite, releaseUnblocked } from '../../work/transitions.ts'
+import { holdSite, releaseSite } from '../../work/transitions.ts'
 import type { AppDeps } from '../deps.ts'
 import { answer, problems } from '../openapi.ts'
 import { idParams, sitePausedBody, siteResumedBody, siteSwitchBody } from '../schemas.ts'
-
-const releaseBatch = 5_000
 
 /** Holding and releasing one site's work of a domain. */
 export const siteRoutes =
@@ -16,6 +14,8 @@ export const siteRoutes =
     async function demandSite(id: number): Promise<void> {
       if (!(await siteExists(deps.db, id))) throw new AppError('not_found', `There is no site ${id}`)
     }
+
+    const jobsOf = (domain: string) => deps.jobs.filter((job) => job.domain === domain).map((job) => job.name)
 
     app.post(
       '/sites/:id/pause',
@@ -34,8 +34,7 @@ export const siteRoutes =
       async ({ params: { id: siteId }, body: { domain } }) => {
         await demandSite(siteId)
         const { paused } = await pauseDomain(deps.db, siteId, domain)
-        const jobs = deps.jobs.filter((job) => job.domain === domain).map((job) => job.name)
-        return { siteId, domain, paused, held: await holdSite(deps.db, jobs, siteId, 'paused') }
+        return { siteId, domain, paused, held: await holdSite(deps.db, jobsOf(domain), siteId, 'paused') }
       },
     )
 
@@ -56,10 +55,7 @@ export const siteRoutes =
       async ({ params: { id: siteId }, body: { domain } }) => {
         await demandSite(siteId)
         const { paused } = await resumeDomain(deps.db, siteId, domain)
-        let released = 0
-        for (let batch = releaseBatch; batch === releaseBatch; released += batch) {
-          batch = await releaseUnblocked(deps.db, releaseBatch)
-        }
+        const released = await releaseSite(deps.db, jobsOf(domain), siteId)
         return { siteId, domain, paused, released }
       },
     )
