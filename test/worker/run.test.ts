@@ -116,7 +116,10 @@ describe.each(['redis', 'postgres'] as const)('on %s', (backend) => {
       },
       { leaseMs: 5_000 },
     )
-    expect(await until(id, 'done')).toMatchObject({ result: { runs: 2 }, again: false, generation: 2 })
+    await vi.waitFor(
+      async () => expect(await itemOf(id)).toMatchObject({ state: 'done', result: { runs: 2 }, generation: 2 }),
+      10_000,
+    )
   })
 
   test('a replay that fails first stays a replay', async () => {
