@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Db } from '../db/client.ts'
+import { atMost } from '../deadline.ts'
 import { messageOf } from '../errors.ts'
 import type { JobDefinition } from '../queues/define-job.ts'
 import { oweAskedAgain } from './asked-again.ts'
@@ -12,7 +13,6 @@ import { createLostRingSweep } from './lost-rings.ts'
 import { createDueRinger } from './ring-due.ts'
 import { owedBySchedule } from './schedules.ts'
 import { createReleaseSweep, reclaimExpiredLeases } from './transitions.ts'
-import { within } from './within.ts'
 
 /** After this many runs that ended with their process an item is given up. */
 export const maxCrashes = 20
@@ -61,11 +61,9 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
     if (pending.has(name)) return
     pending.add(name)
     try {
-      const count = await within(
-        work().finally(() => pending.delete(name)),
-        stepMs,
-        'it did not end',
-      )
+      const ended = work().finally(() => pending.delete(name))
+      const count = await atMost(stepMs, ended)
+      if (count === 'late') throw new Error(`it did not end within ${stepMs} ms`)
       if (count > 0) deps.log.debug({ step: name, count }, 'dispatched')
     } catch (error) {
       deps.log.warn({ step: name, err: messageOf(error) }, 'a dispatcher step failed; the next tick tries again')

@@ -1,12 +1,12 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Logger } from 'pino'
 import type { Db } from '../db/client.ts'
+import { atMost } from '../deadline.ts'
 import { messageOf } from '../errors.ts'
 import type { JobDefinition } from '../queues/define-job.ts'
 import type { QueueBackend } from './backend.ts'
 import type { Bell } from './bell.ts'
 import { cancel, delayMs, giveUp, markRung, type Ring } from './transitions.ts'
-import { within } from './within.ts'
 
 /** Later than this stays in rows, so that the queue stays small through a receiver's long outage. */
 export const horizonMs = 600_000
@@ -99,7 +99,8 @@ export function createDueRinger(
 
   /** Those that the queue has room for: what waits for its time gives way to what is due. */
   async function thatFit(job: string, rings: Ring[]): Promise<Ring[]> {
-    const counts = await within(deps.backend.queue(job).getJobCounts('waiting', 'prioritized', 'delayed'), deadlineMs)
+    const counts = await atMost(deadlineMs, deps.backend.queue(job).getJobCounts('waiting', 'prioritized', 'delayed'))
+    if (counts === 'late') throw new Error('the queue did not answer')
     const { delayed = 0, ...due } = counts
     const waiting = Object.values(due).reduce((sum, count) => sum + count, 0)
     if (waiting >= mostInQueue) return []

@@ -1,8 +1,8 @@
 import { sql } from 'drizzle-orm'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Db } from '../db/client.ts'
+import { atMost } from '../deadline.ts'
 import type { QueueBackend } from '../work/backend.ts'
-import { within } from '../work/within.ts'
 
 /** The process's metrics: what runs report, and what is read when someone scrapes. */
 export interface Metrics {
@@ -103,11 +103,11 @@ export function createMetrics(
   })
 
   async function readItems() {
-    const read = await within(countItems(deps.db), deadlineMs).catch(() => undefined)
+    const read = await atMost(deadlineMs, countItems(deps.db)).catch(() => undefined)
     items.reset()
     oldest.reset()
     alarms.remove()
-    if (!read) return
+    if (!read || read === 'late') return
     alarms.set(read.alarms)
     for (const job of deps.jobs) oldest.set({ job }, 0)
     for (const { job, state, count, overdue } of read.items) {
@@ -116,21 +116,20 @@ export function createMetrics(
     }
   }
 
+  const countRings = () =>
+    Promise.all(
+      deps.jobs.map(async (queue) => ({
+        queue,
+        states: await deps.backend.queue(queue).getJobCounts(...queueStates),
+      })),
+    )
+
   async function readQueues() {
-    const read = deps.backend.ready()
-      ? await within(
-          Promise.all(
-            deps.jobs.map(async (queue) => ({
-              queue,
-              states: await deps.backend.queue(queue).getJobCounts(...queueStates),
-            })),
-          ),
-          deadlineMs,
-        ).catch(() => undefined)
-      : undefined
-    reachable.set(read ? 1 : 0)
+    const read = deps.backend.ready() && (await atMost(deadlineMs, countRings()).catch(() => undefined))
     counts.reset()
-    for (const { queue, states } of read ?? []) {
+    reachable.set(read && read !== 'late' ? 1 : 0)
+    if (!read || read === 'late') return
+    for (const { queue, states } of read) {
       for (const [state, count] of Object.entries(states)) counts.set({ queue, state }, count)
     }
   }
