@@ -36,13 +36,13 @@ async function endedItems(db: Db): Promise<number[]> {
 
 /** Owes ended items from their first attempt, and takes their asks for answered. Returns how many. */
 async function owe(db: Db, workIds: readonly number[]): Promise<number> {
-  // Primary key; work_unfinished_key for the twin; asked_again_work.
+  // Primary key; work_unfinished_key for the twin, row by row whatever the planner thinks; asked_again_work.
   const { rowCount } = await db.execute(
     sql`WITH ended AS (
           SELECT w.id FROM website_worker.work w
           WHERE w.id = ANY (${sql.param(workIds)}::bigint[]) AND w.state IN ('done', 'failed', 'cancelled')
-            AND NOT EXISTS (SELECT FROM website_worker.work o
-                            WHERE o.job = w.job AND o.key = w.key AND o.state IN ('owed', 'running', 'held'))
+            AND (SELECT o.id FROM website_worker.work o
+                 WHERE o.job = w.job AND o.key = w.key AND o.state IN ('owed', 'running', 'held') LIMIT 1) IS NULL
           ORDER BY w.id FOR UPDATE SKIP LOCKED),
         answered AS (DELETE FROM website_worker.asked_again a USING ended e WHERE a.work_id = e.id)
         UPDATE website_worker.work w

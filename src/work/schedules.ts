@@ -1,7 +1,11 @@
 import { createHash } from 'node:crypto'
-import { sql } from 'drizzle-orm'
+import { sql, type SQL } from 'drizzle-orm'
+import type { Logger } from 'pino'
 import type { Db } from '../db/client.ts'
 import { enqueueItem } from '../db/queries/enqueue.ts'
+import { pgErrorOf } from '../db/queries/pg-error.ts'
+import { isUnreachable } from '../db/unreachable.ts'
+import { AppError, messageOf } from '../errors.ts'
 import type { JobDefinition } from '../queues/define-job.ts'
 
 /** Seconds into the period at which a site's run falls, the same every time and different from its neighbours'. */
@@ -24,21 +28,53 @@ export async function keepSchedules(db: Db, jobs: readonly JobDefinition[]): Pro
   }
 }
 
-/** Turns due schedules into work items; runs missed while nobody ran become one. Returns how many. */
-export async function owedBySchedule(db: Db): Promise<number> {
-  // schedules_next_at.
-  const { rows } = await db.execute(
-    sql`SELECT site_id, job FROM website_worker.schedules WHERE next_at <= now() ORDER BY next_at LIMIT 1000`,
+/** How long one call works: a row that someone else stands in the way of costs a lock timeout. */
+const mostMs = 1_000
+
+/**
+ * Turns due schedules into work items; runs missed while nobody ran become one. A row that can't become an item is
+ * logged and put off, so that it keeps no other waiting: for good reasons until its next period, else for 5 s.
+ * Returns how many became one.
+ */
+export async function owedBySchedule(db: Db, log: Pick<Logger, 'warn'>): Promise<number> {
+  // schedules_next_at; jobs_pkey. A job that no release knows waits for one that does.
+  const { rows } = await db.execute<{ siteId: number; job: string }>(
+    sql`SELECT s.site_id AS "siteId", s.job FROM website_worker.schedules s
+        WHERE s.next_at <= now() AND EXISTS (SELECT FROM website_worker.jobs j WHERE j.job = s.job)
+        ORDER BY s.next_at LIMIT 1000`,
   )
+  const began = performance.now()
+  let owed = 0
   for (const row of rows) {
-    const siteId = row.site_id as number
-    await enqueueItem(db, row.job as string, siteId === 0 ? {} : { siteId }, { rung: false, trigger: 'schedule' })
-    // Primary key. The next instant is counted from the epoch, so a late tick never shifts the rhythm.
-    await db.execute(
-      sql`UPDATE website_worker.schedules
-          SET next_at = to_timestamp((floor((extract(epoch FROM now()) - offset_seconds) / every_seconds) + 1) * every_seconds + offset_seconds)
-          WHERE site_id = ${siteId} AND job = ${row.job}`,
+    if (performance.now() - began > mostMs) break
+    try {
+      const payload = row.siteId === 0 ? {} : { siteId: row.siteId }
+      await enqueueItem(db, row.job, payload, { rung: false, trigger: 'schedule' })
+      owed++
+    } catch (error) {
+      if (isUnreachable(error)) throw error
+      log.warn(
+        { job: row.job, site: row.siteId, err: messageOf(pgErrorOf(error) ?? error) },
+        'a schedule could not be followed',
+      )
+      if (!(error instanceof AppError && error.code === 'invalid')) {
+        await putOff(db, row, sql`now() + interval '5 s'`)
+        continue
+      }
+    }
+    // Counted from the epoch, so a late tick never shifts the rhythm.
+    await putOff(
+      db,
+      row,
+      sql`to_timestamp((floor((extract(epoch FROM now()) - offset_seconds) / every_seconds) + 1) * every_seconds + offset_seconds)`,
     )
   }
-  return rows.length
+  return owed
+}
+
+async function putOff(db: Db, { siteId, job }: { siteId: number; job: string }, nextAt: SQL): Promise<void> {
+  // Primary key.
+  await db.execute(
+    sql`UPDATE website_worker.schedules SET next_at = ${nextAt} WHERE site_id = ${siteId} AND job = ${job}`,
+  )
 }
