@@ -49,6 +49,7 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
   const jobNames = deps.jobs.map((job) => job.name)
   let ticks = 0
   let ledAt = -Infinity
+  let releasing = false
   let stopped = false
   let warned = false
   let timer: NodeJS.Timeout | undefined
@@ -70,6 +71,12 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
     }
   }
 
+  async function releaseHolds(): Promise<number> {
+    const count = await releaseUnblocked()
+    releasing = count > 0
+    return count
+  }
+
   async function checkQueue(): Promise<number> {
     if ((await keepEpoch(deps.db, deps.backend)) === 'kept') return 0
     const { rearmed, first } = await beginEpoch(deps.db, deps.backend, jobNames, stillLeading)
@@ -77,9 +84,9 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
     return rearmed
   }
 
-  /** Asks again after a second, so that a long tick doesn't lose its place, nor go on once it has. */
+  /** Asks again after `tickMs`, so that a long tick doesn't lose its place, nor go on once it has. */
   async function stillLeading(): Promise<boolean> {
-    if (performance.now() - ledAt < 1_000) return true
+    if (performance.now() - ledAt < tickMs) return true
     if (!(await lead(deps.db, holder))) return false
     ledAt = performance.now()
     return true
@@ -89,7 +96,8 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
     if (deps.backend.ready()) yield ['epoch', checkQueue]
     yield ['expired leases', () => reclaimExpiredLeases(deps.db, maxCrashes)]
     yield ['asked again', () => oweAskedAgain(deps.db)]
-    if (slow) yield ['released holds', releaseUnblocked]
+    // Whoever switches a domain on again waits for all that was held: as long as there is more, every tick.
+    if (slow || releasing) yield ['released holds', releaseHolds]
     yield ['schedules', () => owedBySchedule(deps.db, deps.log)]
     for (const [job, discover] of deps.discover) yield [`discovery of ${job}`, () => discover(deps.db)]
     yield ['rings', () => ringDue(deps.jobs, stillLeading)]

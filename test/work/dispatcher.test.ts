@@ -230,7 +230,7 @@ describe('the dispatcher', () => {
           await db.execute(
             sql`UPDATE website_worker.leader SET holder = gen_random_uuid(), until = now() + interval '1 m'`,
           )
-          await db.execute(sql`SELECT pg_sleep(1)`)
+          await db.execute(sql`SELECT pg_sleep(0.2)`)
           return 0
         },
       },

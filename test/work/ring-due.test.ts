@@ -111,8 +111,8 @@ test('a refused page ends the turn of its job alone, and never keeps back what s
 test('a queue that never answers costs one deadline, however many jobs wait', async () => {
   await owe('one', 10)
   await owe('two', 10)
-  const { ringDue } = ringer({ deadlineMs: 300 }, { counts: () => new Promise(() => {}) })
+  const { ringDue } = ringer({ deadlineMs: 1_000 }, { counts: () => new Promise(() => {}) })
   const began = performance.now()
   expect(await ringDue()).toBe(0)
-  expect(performance.now() - began).toBeLessThan(580)
+  expect(performance.now() - began).toBeLessThan(1_900)
 })
