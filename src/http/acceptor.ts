@@ -8,6 +8,8 @@ import type { AppDeps } from './deps.ts'
 /** Statements under way at a time, and events in each, at most. */
 const mostAtOnce = 4
 const mostTogether = 64
+/** Statements for one event each, at most, after one for several failed. */
+const mostApart = 8
 /** Events inside at a time, at most, and how long one may wait for its turn. */
 const mostInside = 10_000
 const turnMs = 5_000
@@ -48,7 +50,7 @@ export function createAcceptor(deps: AppDeps) {
   let inside = 0
 
   const together = createLane({ atOnce: mostAtOnce, size: mostTogether, run: acceptGroup })
-  const apart = createLane({ atOnce: mostAtOnce, size: 1, run: acceptGroup })
+  const apart = createLane({ atOnce: mostApart, size: 1, run: acceptGroup })
 
   /** Returns those whose webhooks are locked. */
   async function accept(group: readonly Waiting[]): Promise<Waiting[]> {
