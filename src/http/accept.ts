@@ -26,11 +26,10 @@ async function commit(deps: AppDeps, events: readonly NewEvent[]): Promise<Accep
   const rung = deps.bell.ready()
   const accepted = await acceptEvents(deps.db, events, { rung, wait: false })
   if (!rung) return accepted
-  const nextAt = new Date()
   const rings = accepted.flatMap(({ deliveries }) =>
     deliveries.flatMap(({ status, workId, generation, label }) =>
       status === 'pending' && workId !== null && generation !== null
-        ? [{ workId, job: deliverWebhook.name, generation, label, attempts: 0, nextAt }]
+        ? [{ workId, job: deliverWebhook.name, generation, label, attempts: 0, delayMs: 0 }]
         : [],
     ),
   )

@@ -47,7 +47,7 @@ export function createBell(
       const jobs = rings.slice(from, from + chunk).map((ring) => ({
         name: ringName(ring),
         data: { workId: ring.workId, generation: ring.generation },
-        opts: { jobId: ringId(ring), attempts: 1, delay: ring.delayMs ?? 0, ...keep },
+        opts: { jobId: ringId(ring), attempts: 1, delay: ring.delayMs, ...keep },
       }))
       if ((await atMost(deadlineMs, queue.addBulk(jobs))) === 'late') throw new Error('the queue did not answer')
     }

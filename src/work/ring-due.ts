@@ -42,7 +42,6 @@ async function owedPage(db: Db, job: JobDefinition, after: SQL | undefined): Pro
       generation: row.generation as number,
       label: row.label as string,
       attempts: row.attempts as number,
-      nextAt: new Date(row.next_at as string),
       delayMs: row.delayMs as number,
       payload: row.payload,
       subjectExists: row.subject_exists as boolean,

@@ -176,9 +176,9 @@ test('holds the item while its domain or site is switched off', async () => {
 
 test('promises the ring only where it was asked to, and says who asked', async () => {
   const rung = await enqueueItem(database.db, 'publish-page', { pageId }, { rung: true, trigger: 'discovery' })
-  expect(rung).toMatchObject({ job: 'publish-page', generation: 1, attempts: 0, nextAt: expect.any(Date) })
+  expect(rung).toMatchObject({ job: 'publish-page', generation: 1, attempts: 0, delayMs: 0 })
   const [item] = await workOf(database.db, 'publish-page')
-  expect(item).toMatchObject({ rungAt: rung.nextAt, trigger: 'discovery' })
+  expect(item).toMatchObject({ rungAt: expect.any(Date), trigger: 'discovery' })
 })
 
 test('names the job or the field that is wrong', async () => {

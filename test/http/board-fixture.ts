@@ -107,7 +107,7 @@ export async function openBoard(
 
     /** Rings an item and returns the ring's id. */
     async ring(item: WorkItem): Promise<string> {
-      const ring: Ring = { ...item, workId: item.id }
+      const ring: Ring = { ...item, workId: item.id, delayMs: Math.max(0, item.nextAt.getTime() - Date.now()) }
       await bell.ringNow(item.job, [ring])
       return ringId(ring)
     },

@@ -11,7 +11,7 @@ interface Ring {
   generation: number
   label: string
   attempts: number
-  nextAt: Date
+  delayMs: number
 }
 
 /** A row of the ledger together with its latest work item, which decides what comes next. */
@@ -156,7 +156,7 @@ export async function oweDelivery(db: Db, deliveryId: number, rung: boolean): Pr
     CROSS JOIN LATERAL (SELECT website_worker.hold_reason('webhooks', w.site_id) AS reason) h
     WHERE d.id = ${deliveryId}
     ON CONFLICT (job, key) WHERE state IN ('owed', 'running', 'held') DO NOTHING
-    RETURNING id, generation, label, state, next_at`)
+    RETURNING id, generation, label, state`)
   const [row] = rows
   if (row?.state !== 'owed') return undefined
   return {
@@ -165,7 +165,7 @@ export async function oweDelivery(db: Db, deliveryId: number, rung: boolean): Pr
     generation: row.generation as number,
     label: row.label as string,
     attempts: 0,
-    nextAt: new Date(row.next_at as string),
+    delayMs: 0,
   }
 }
 

@@ -16,7 +16,8 @@ export interface EnqueuedItem {
   reason: string | null
   generation: number
   attempts: number
-  nextAt: Date
+  /** How long until it is due, ms; 0 when due. */
+  delayMs: number
   /** False when an unfinished item with the same key was there already: whoever made it rings it, and it is owed anew. */
   created: boolean
 }
@@ -41,7 +42,8 @@ export async function enqueueItem(
   try {
     // website_worker.enqueue_item names its indexes.
     const { rows } = await db.execute(sql`
-      SELECT i.id, i.job, i.key, i.site_id, i.label, i.state, i.reason, i.generation, i.attempts, i.next_at, i.created
+      SELECT i.id, i.job, i.key, i.site_id, i.label, i.state, i.reason, i.generation, i.attempts,
+        greatest(0, extract(epoch FROM i.next_at - now()) * 1000)::float8 AS delay_ms, i.created
       FROM website_worker.enqueue_item(
         ${job}, ${JSON.stringify(payload)}::jsonb, ${options.rung}, ${options.trigger ?? 'request'}) i`)
     const row = rows[0]!
@@ -55,7 +57,7 @@ export async function enqueueItem(
       reason: row.reason as string | null,
       generation: row.generation as number,
       attempts: row.attempts as number,
-      nextAt: new Date(row.next_at as string),
+      delayMs: row.delay_ms as number,
       created: row.created as boolean,
     }
   } catch (error) {

@@ -84,9 +84,12 @@ export const jobRoutes =
         let made: EnqueuedItem | undefined
         const enqueue = async (db: Db | Tx) => {
           made = await enqueueItem(db, job.name, payload, { rung, trigger: 'request' })
-          const { workId, nextAt, state } = made
-          const due = nextAt.getTime() <= Date.now()
-          return { jobId: String(workId), state: stateOf({ state, due }), href: hrefOf(job.name, workId) }
+          const { workId, delayMs, state } = made
+          return {
+            jobId: String(workId),
+            state: stateOf({ state, due: delayMs === 0 }),
+            href: hrefOf(job.name, workId),
+          }
         }
         const requestHash = createHash('sha256')
           .update(JSON.stringify([job.name, payload]))

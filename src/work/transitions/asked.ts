@@ -9,9 +9,8 @@ export interface Ring {
   generation: number
   label: string
   attempts: number
-  nextAt: Date
-  /** How long until it is due by Postgres's clock, ms; 0 when due. Default: 0. */
-  delayMs?: number
+  /** How long until it is due by Postgres's clock, ms; 0 when due. */
+  delayMs: number
 }
 
 const unfinished = sql`('owed', 'running', 'held')`
@@ -19,7 +18,7 @@ const unfinished = sql`('owed', 'running', 'held')`
 /** How long until `w` is due, by the clock that set its time. */
 export const delayMs = sql`ceil(greatest(0, extract(epoch FROM w.next_at - now()) * 1000))::float8 AS "delayMs"`
 
-const ringColumns = sql`w.id AS "workId", w.job, w.generation, w.label, w.attempts, w.next_at AS "nextAt", ${delayMs}`
+const ringColumns = sql`w.id AS "workId", w.job, w.generation, w.label, w.attempts, ${delayMs}`
 
 const ids = (values: readonly number[]) => sql`${sql.param(values)}::bigint[]`
 
@@ -43,7 +42,6 @@ async function rings(db: Db | Tx, statement: SQL): Promise<Ring[]> {
     generation: row.generation as number,
     label: row.label as string,
     attempts: row.attempts as number,
-    nextAt: new Date(row.nextAt as string),
     delayMs: row.delayMs as number,
   }))
 }
