@@ -4,7 +4,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { AppError, type ErrorCode } from '../errors.ts'
 import { pgErrorOf } from '../db/queries/pg-error.ts'
-import { isUnreachable } from '../db/unreachable.ts'
+import { mayPass } from '../db/unreachable.ts'
 
 /** What is wrong with one field; `field` is its path, e.g. `events.3.siteId`. */
 export interface FieldError {
@@ -86,7 +86,7 @@ export function problemOf(error: unknown): Problem {
   if (error instanceof z.core.$ZodError) {
     return invalidProblem(error, (error as { validationContext?: string }).validationContext)
   }
-  if (isUnreachable(error)) return problem(503, 'The database does not answer: ask again shortly')
+  if (mayPass(error)) return problem(503, 'The database does not answer: ask again shortly')
   // Class 22: a value that passed every schema and still can't be stored.
   if (pgErrorOf(error)?.code?.startsWith('22')) return problem(422, 'A value of the request cannot be stored')
   const { code, statusCode, message } = error as Partial<FastifyError>

@@ -88,9 +88,11 @@ export function promote(db: Db | Tx, workIds: readonly number[]): Promise<Ring[]
 }
 
 /** Ends unfinished items for good; a run under way may still complete its effect, but not the item. */
-export function cancel(db: Db | Tx, workIds: readonly number[], reason: string): Promise<Ring[]> {
+export async function cancel(db: Db | Tx, workIds: readonly number[], reason: string): Promise<Ring[]> {
   const set = sql`state = 'cancelled', reason = ${reason}, generation = generation + 1, rung_at = NULL,
     lease_until = NULL, lease_token = NULL, finished_at = now()`
+  // asked_again_work. What was asked so far is cancelled with it.
+  await db.execute(sql`DELETE FROM website_worker.asked_again WHERE work_id = ANY (${ids(workIds)})`)
   return change(db, workIds, unfinished, set)
 }
 
