@@ -15,6 +15,19 @@ const asks = sql`website_worker.asked_again a
   LEFT JOIN LATERAL (SELECT state, rung_at FROM website_worker.work
                      WHERE job = w.job AND key = w.key AND state IN ('owed', 'running', 'held') LIMIT 1) u ON true`
 
+/** Takes for answered what was asked before these runs begin, since they will see whatever the asker changed. */
+export async function answerAsks(db: Db, rings: readonly { workId: number; generation: number }[]): Promise<void> {
+  const workIds = sql.param(rings.map((ring) => ring.workId))
+  const generations = sql.param(rings.map((ring) => ring.generation))
+  // Primary key of work, then asked_again_work.
+  await db.execute(
+    sql`DELETE FROM website_worker.asked_again a
+        USING unnest(${workIds}::bigint[], ${generations}::int[]) AS r(id, generation)
+        JOIN website_worker.work w ON w.id = r.id AND w.generation = r.generation AND w.state = 'owed'
+        WHERE a.work_id = r.id`,
+  )
+}
+
 /** Drops the asks whose item is gone or has its run ahead of it for certain, and all but one of each item's. */
 async function forgetAnswered(db: Db): Promise<void> {
   // asked_again_work for the later ask.

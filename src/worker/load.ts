@@ -3,6 +3,8 @@ import type { Db } from '../db/client.ts'
 import { mayPass } from '../db/unreachable.ts'
 import { messageOf } from '../errors.ts'
 import type { JobDefinition } from '../queues/define-job.ts'
+import { answerAsks } from '../work/asked-again.ts'
+import type { RingData } from '../work/backend.ts'
 import { createBatcher } from './batcher.ts'
 import type { AnyProcessor } from './processor.ts'
 
@@ -45,8 +47,10 @@ export function createLoader(db: Db, job: JobDefinition, processor: AnyProcessor
     }
   }
 
-  return createBatcher<number, LoadedItem | undefined>({
-    async run(workIds) {
+  return createBatcher<RingData, LoadedItem | undefined>({
+    async run(rings) {
+      const workIds = rings.map((ring) => ring.workId)
+      if (job.scope !== 'none') await answerAsks(db, rings)
       // Primary key.
       const { rows } = await db.execute(
         sql`SELECT w.id, w.generation, w.state, w.reason, w.last_error, w.attempts, w.site_id, w.trigger, w.payload,

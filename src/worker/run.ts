@@ -139,7 +139,7 @@ export function createRunner(deps: RunnerDeps, job: JobDefinition, processor: An
 
   async function runOnce(ring: Job<RingData>) {
     if (ring.stalledCounter > 0) await patiently(() => countCrash(deps.db, ring.data, maxCrashes))
-    const item = await patiently(() => load(ring.data.workId))
+    const item = await patiently(() => load(ring.data))
     if (!item) return skipped('its work item is gone')
     if (item.state === 'failed' && item.reason === 'crashed') throw new UnrecoverableError(item.lastError ?? 'crashed')
     if (item.state !== 'owed') return skipped(`its work item is ${item.state}`)

@@ -122,6 +122,23 @@ describe.each(['redis', 'postgres'] as const)('on %s', (backend) => {
     )
   })
 
+  test('asked for twice before its run begins, it runs once', async () => {
+    let runs = 0
+    const process = async () => {
+      runs++
+      return { kind: 'done' }
+    }
+    stack = await createStack({ backend, jobs: [{ definition: definition(), processor: { process } as never }] })
+    const { workId } = await enqueueItem(stack.db, 'count-up', { n: 1 }, { rung: false })
+    await stack.dispatcher.tick()
+    const again = await enqueueItem(stack.db, 'count-up', { n: 1 }, { rung: false })
+    expect([again.workId, again.created]).toEqual([workId, false])
+    stack.work()
+    await until(workId, 'done')
+    await stack.dispatcher.tick()
+    expect([runs, (await itemOf(workId)).state]).toEqual([1, 'done'])
+  })
+
   test('a replay that fails first stays a replay', async () => {
     const triggers: string[] = []
     const id = await given(async (_, { trigger }) => {
