@@ -1,23 +1,13 @@
 import { pino } from 'pino'
 import { expect, test, vi } from 'vitest'
-import { z } from 'zod'
 import { enqueueItem, registerJobs } from '../../src/db/queries/enqueue.ts'
 import { work } from '../../src/db/schema/worker.ts'
-import { defineJob } from '../../src/queues/define-job.ts'
 import { openRedisQueues } from '../../src/work/redis-queues.ts'
 import { createBell, ringName } from '../../src/work/bell.ts'
 import { createTestDatabase } from '../fixtures/database.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { randomPrefix } from '../fixtures/shared-redis.ts'
-
-const job = defineJob({
-  name: 'take-note',
-  domain: 'maintenance',
-  schema: z.object({ n: z.number() }),
-  key: ['n'],
-  retry: { waitsMs: [0] },
-  worker: { concurrency: 1 },
-})
+import { takeNote } from '../fixtures/take-note.ts'
 
 test('a ring is called what a person would call it', () => {
   expect(ringName({ job: 'deliver-webhook', label: 'order.created → shop.example', attempts: 0 })).toBe(
@@ -32,7 +22,7 @@ test('a ring is called what a person would call it', () => {
 test('a ring that nobody hears goes back to the dispatcher, also when Redis was never there or falls silent', async () => {
   const redis = await startRedis()
   const database = await createTestDatabase()
-  await registerJobs(database.db, [job as never])
+  await registerJobs(database.db, [takeNote])
   const silent = pino({ level: 'silent' })
   const open = async () => {
     const backend = await openRedisQueues({ url: redis.url, prefix: randomPrefix() }, 100)

@@ -4,24 +4,17 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { z } from 'zod'
 import { enqueueItem } from '../../src/db/queries/enqueue.ts'
 import { queuePauses, schedules, work } from '../../src/db/schema/worker.ts'
-import { defineJob } from '../../src/queues/define-job.ts'
 import { createDispatcher } from '../../src/work/dispatcher.ts'
 import { keepSchedules, spreadSeconds } from '../../src/work/schedules.ts'
 import { createLostRingSweep } from '../../src/work/lost-rings.ts'
 import { createStack, type Stack, type TestJob } from '../fixtures/stack.ts'
+import { takeNote } from '../fixtures/take-note.ts'
 
 let stack: Stack
 afterEach(() => stack.close())
 
 const note: TestJob = {
-  definition: defineJob({
-    name: 'take-note',
-    domain: 'maintenance',
-    schema: z.object({ n: z.number().int() }),
-    key: ['n'],
-    retry: { waitsMs: [0] },
-    worker: { concurrency: 20 },
-  }) as never,
+  definition: takeNote,
   processor: { process: async () => ({ kind: 'done' }) },
 }
 const enqueue = (n: number) => enqueueItem(stack.db, 'take-note', { n }, { rung: false })

@@ -1,14 +1,13 @@
 import { sql } from 'drizzle-orm'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
-import { z } from 'zod'
 import { enqueueItem } from '../../src/db/queries/enqueue.ts'
 import { queuePauses } from '../../src/db/schema/worker.ts'
-import { defineJob } from '../../src/queues/define-job.ts'
 import { beginEpoch, refuseSecondQueue } from '../../src/work/epoch.ts'
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts'
 import { explaining } from '../fixtures/plans.ts'
 import { startRedis, type RedisServer } from '../fixtures/redis.ts'
 import { createStack, type Stack, type TestJob } from '../fixtures/stack.ts'
+import { takeNote } from '../fixtures/take-note.ts'
 
 let redis: RedisServer
 let database: TestDatabase
@@ -25,14 +24,7 @@ afterEach(async () => {
 })
 
 const job: TestJob = {
-  definition: defineJob({
-    name: 'take-note',
-    domain: 'maintenance',
-    schema: z.object({ n: z.number().int() }),
-    key: ['n'],
-    retry: { waitsMs: [0] },
-    worker: { concurrency: 20 },
-  }) as never,
+  definition: takeNote,
   processor: {
     process: async ({ n }: { n: number }) => {
       ran.push(n)

@@ -2,22 +2,12 @@ import { once } from 'node:events'
 import { eq } from 'drizzle-orm'
 import { Redis } from 'ioredis'
 import { describe, expect, test, vi } from 'vitest'
-import { z } from 'zod'
 import { enqueueItem } from '../../src/db/queries/enqueue.ts'
 import { work } from '../../src/db/schema/worker.ts'
-import { defineJob } from '../../src/queues/define-job.ts'
 import { checkRedis, judgeRedis, parseRedisUrl } from '../../src/work/redis.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { createStack } from '../fixtures/stack.ts'
-
-const takeNote = defineJob({
-  name: 'take-note',
-  domain: 'maintenance',
-  schema: z.object({ n: z.number() }),
-  key: ['n'],
-  retry: { waitsMs: [0] },
-  worker: { concurrency: 1 },
-})
+import { takeNote } from '../fixtures/take-note.ts'
 
 describe('a Redis URL', () => {
   test.each([
@@ -94,7 +84,7 @@ describe('a Redis server', () => {
       backend: 'redis',
       redisUrl: `redis+cluster://127.0.0.1:${redis.port}`,
       prefix: 'clustered',
-      jobs: [{ definition: takeNote as never, processor: { process: async () => ({ kind: 'done' }) } }],
+      jobs: [{ definition: takeNote, processor: { process: async () => ({ kind: 'done' }) } }],
     })
     expect(stack.backend.ready()).toBe(true)
     const item = await enqueueItem(stack.db, 'take-note', { n: 1 }, { rung: false })

@@ -1,28 +1,22 @@
 import { eq, sql } from 'drizzle-orm'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { z } from 'zod'
 import { createDatabase, transact } from '../../src/db/client.ts'
 import { enqueueItem } from '../../src/db/queries/enqueue.ts'
 import { work } from '../../src/db/schema/worker.ts'
 import type { Outcome, RunContext } from '../../src/processors/contract.ts'
-import { defineJob } from '../../src/queues/define-job.ts'
 import { takeLease } from '../../src/work/transitions.ts'
 import { startRedis } from '../fixtures/redis.ts'
 import { createStack, type Stack, type StackOptions } from '../fixtures/stack.ts'
+import { takeNote } from '../fixtures/take-note.ts'
 
 let stack: Stack
 afterEach(() => stack.close())
 
-const definition = (leaseMs?: number) =>
-  defineJob({
-    name: 'take-note',
-    domain: 'maintenance',
-    schema: z.object({ n: z.number().int() }),
-    key: ['n'],
-    retry: { waitsMs: [0, 10, 10] },
-    worker: { concurrency: 20 },
-    ...(leaseMs && { leaseMs }),
-  }) as never
+const definition = (leaseMs?: number) => ({
+  ...takeNote,
+  retry: { waitsMs: [0, 10, 10] },
+  ...(leaseMs && { leaseMs }),
+})
 
 type Process = (payload: { n: number }, context: RunContext) => Promise<Outcome<number>>
 async function given(process: Process, over: Partial<StackOptions> & { leaseMs?: number; settle?: unknown } = {}) {
