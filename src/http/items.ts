@@ -1,6 +1,7 @@
 import type { jobStates } from '../client/schemas.ts'
 import { findWorkItem, type WorkItem } from '../db/queries/jobs.ts'
 import { AppError } from '../errors.ts'
+import { holdReasons } from '../queues/hold-reasons.ts'
 import { cancel, promote, retry } from '../work/transitions.ts'
 import type { AppDeps } from './deps.ts'
 
@@ -43,8 +44,8 @@ export function viewJob(item: WorkItem) {
 
 /** Switches that hold work; only whoever turned them can turn them back. */
 const switchedOff: Record<string, string> = {
-  paused: "it is paused at this site: resume the site's domain first",
-  'domain off': 'its domain is switched off: enable it first',
+  [holdReasons.paused]: "it is paused at this site: resume the site's domain first",
+  [holdReasons.domainOff]: 'its domain is switched off: enable it first',
 }
 
 /**

@@ -6,6 +6,7 @@ import { loadDeliveries, recordDeliveries, type LedgerEntry, type LoadedDelivery
 import { disableWebhooks, foldHealth, recordHealth } from '../db/queries/webhook-health.ts'
 import { AppError } from '../errors.ts'
 import { deliverWebhook, type DeliverWebhookPayload } from '../queues/deliver-webhook.ts'
+import { holdReasons } from '../queues/hold-reasons.ts'
 import { nextWaitMs, type RetrySchedule } from '../queues/retry-schedule.ts'
 import type { Outcome, Processor, SettledRun } from './contract.ts'
 
@@ -31,9 +32,6 @@ export interface DeliveryRecord {
   /** Why this webhook must be switched off. */
   disable?: { webhookId: number; reason: string }
 }
-
-/** Why events wait for a webhook that the worker itself switched off. */
-export const heldForDisabledWebhook = 'webhook disabled'
 
 const askedAgain: readonly string[] = ['retry', 'replay']
 const healthFreshMs = 10_000
@@ -69,7 +67,7 @@ export const deliverWebhookProcessor: Processor<
       return {
         ...unsent(`held: the webhook was disabled: ${loaded.disabledReason ?? 'no reason noted'}`),
         kind: 'held',
-        reason: heldForDisabledWebhook,
+        reason: holdReasons.webhookDisabled,
       }
     }
     if (loaded.eventId === null || !loaded.isEventStored) return unsent('the event is no longer stored')

@@ -73,7 +73,7 @@ export async function beginEpoch(
 }
 
 /** Pauses the queues that people paused, and resumes the others. */
-export async function restorePauses(db: Db, backend: QueueBackend, jobs: readonly string[]): Promise<void> {
+async function restorePauses(db: Db, backend: QueueBackend, jobs: readonly string[]): Promise<void> {
   const paused = new Set(await listPausedQueues(db))
   await Promise.all(
     jobs.map(async (job) => {

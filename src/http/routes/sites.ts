@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { pauseDomain, resumeDomain } from '../../db/domains.ts'
 import { siteExists } from '../../db/queries/webhooks.ts'
 import { AppError } from '../../errors.ts'
+import { holdReasons } from '../../queues/hold-reasons.ts'
 import { holdSite, releaseSite } from '../../work/transitions.ts'
 import type { AppDeps } from '../deps.ts'
 import { answer, problems } from '../openapi.ts'
@@ -34,7 +35,7 @@ export const siteRoutes =
       async ({ params: { id: siteId }, body: { domain } }) => {
         await demandSite(siteId)
         const { paused } = await pauseDomain(deps.db, siteId, domain)
-        return { siteId, domain, paused, held: await holdSite(deps.db, jobsOf(domain), siteId, 'paused') }
+        return { siteId, domain, paused, held: await holdSite(deps.db, jobsOf(domain), siteId, holdReasons.paused) }
       },
     )
 

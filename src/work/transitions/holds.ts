@@ -1,13 +1,11 @@
 import { sql } from 'drizzle-orm'
 import type { Db } from '../../db/client.ts'
+import { holdReasons } from '../../queues/hold-reasons.ts'
 
 const batchSize = 5_000
 
 /** Why a site's or a domain's switch holds items. */
-const bySwitch = ['domain off', 'paused']
-
-/** Why deliveries wait for a webhook that the worker switched off. */
-const byWebhook = 'webhook disabled'
+const bySwitch = [holdReasons.domainOff, holdReasons.paused]
 
 /** Held items that lie side by side in work_held. */
 interface HeldGroup {
@@ -114,7 +112,7 @@ async function releaseBatch(db: Db, groups: readonly HeldGroup[]): Promise<{ mor
         locked AS MATERIALIZED (
           SELECT w.id FROM website_worker.work w
           WHERE w.id = ANY (ARRAY(SELECT id FROM picked)) AND w.state = 'held'
-            AND (w.reason = ANY (${sql.param(bySwitch)}::text[]) OR w.reason = ${byWebhook} AND EXISTS (
+            AND (w.reason = ANY (${sql.param(bySwitch)}::text[]) OR w.reason = ${holdReasons.webhookDisabled} AND EXISTS (
               SELECT FROM public.website_webhook_deliveries d JOIN public.website_webhooks h ON h.id = d.webhook_id
               WHERE h.is_active AND d.id = CASE WHEN w.payload ->> 'deliveryId' ~ '^[0-9]{1,10}$'
                                                 THEN (w.payload ->> 'deliveryId')::bigint END))
@@ -172,7 +170,7 @@ export function createReleaseSweep(deps: { db: Db }, options: { budgetMs?: numbe
     if (ofWebhooks.length === 0)
       ofWebhooks = groupsOf(
         pairs.filter((pair) => pair.hasWebhook),
-        [byWebhook],
+        [holdReasons.webhookDisabled],
       )
     const released = await releaseGroups(deps.db, groupsOf(pairs, bySwitch), budgetMs)
     return released + (await releaseGroups(deps.db, ofWebhooks, budgetMs))
