@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm'
 import {
   bigint,
   boolean,
+  doublePrecision,
   index,
   integer,
   jsonb,
@@ -45,6 +46,8 @@ export const work = workerSchema.table(
     nextAt: instant('next_at').notNull().defaultNow(),
     /** When this generation was rung into the queue; null while only the row knows. */
     rungAt: instant('rung_at'),
+    /** The remote it waits for its turn at, e.g. `https://shop.example`; null for what never had to wait. */
+    lane: text('lane'),
     leaseUntil: instant('lease_until'),
     leaseToken: uuid('lease_token'),
     lastError: text('last_error'),
@@ -60,7 +63,13 @@ export const work = workerSchema.table(
     index('work_job_key').on(t.job, t.key, t.id),
     index('work_owed_unrung')
       .on(t.job, t.nextAt, t.id)
-      .where(sql`state = 'owed' AND rung_at IS NULL`),
+      .where(sql`state = 'owed' AND rung_at IS NULL AND lane IS NULL`),
+    index('work_parked')
+      .on(t.lane, t.nextAt, t.id)
+      .where(sql`state = 'owed' AND rung_at IS NULL AND lane IS NOT NULL`),
+    index('work_lane_rung')
+      .on(t.lane)
+      .where(sql`state = 'owed' AND rung_at IS NOT NULL AND lane IS NOT NULL`),
     index('work_owed_rung')
       .on(t.nextAt, t.id)
       .where(sql`state = 'owed' AND rung_at IS NOT NULL`),
@@ -78,6 +87,30 @@ export const work = workerSchema.table(
       .where(sql`finished_at IS NOT NULL`),
   ],
 )
+
+/** Remotes that can't take all that is owed to them now: their items are parked, and rung as the remote takes them. */
+export const lanes = workerSchema.table('lanes', {
+  lane: text('lane').primaryKey(),
+  /** Items that may be in the queue at a time. */
+  window: integer('window').notNull(),
+  /** Times in a row that the breaker opened; 0 while it is closed. */
+  opens: integer('opens').notNull().default(0),
+  /** Until when nothing is sent; after it one item at a time, until one succeeds. */
+  openUntil: instant('open_until'),
+  /** When the next request may go out, where the rate is limited. */
+  pacedUntil: instant('paced_until'),
+  changedAt: instant('changed_at').notNull().defaultNow(),
+})
+
+/** What a person set for a lane; `*` is every lane without a row of its own. */
+export const laneLimits = workerSchema.table('lane_limits', {
+  lane: text('lane').primaryKey(),
+  /** Requests at a time, over all processes. Null: as the lane's progress allows. */
+  maxConcurrent: integer('max_concurrent'),
+  /** Null: unlimited. */
+  requestsPerSecond: doublePrecision('requests_per_second'),
+  changedAt: instant('changed_at').notNull().defaultNow(),
+})
 
 /** Asks for work that was owed already, append-only: its run may not have seen what the asker changed, so it is owed anew. */
 export const askedAgain = workerSchema.table(
@@ -179,7 +212,7 @@ export const events = workerSchema.table(
   },
   (t) => [
     primaryKey({ columns: [t.siteId, t.id] }),
-    index('events_created_at').on(t.createdAt),
+    index('events_created_at').using('brin', t.createdAt),
     index('events_body_kept')
       .on(t.createdAt)
       .where(sql`body IS NOT NULL`),
@@ -190,7 +223,7 @@ export const events = workerSchema.table(
 export const webhookAttempts = workerSchema.table(
   'webhook_attempts',
   {
-    id: bigint('id', { mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+    id: bigint('id', { mode: 'number' }).generatedAlwaysAsIdentity(),
     deliveryId: integer('delivery_id').notNull(),
     attempt: integer('attempt').notNull(),
     at: instant('at').notNull().defaultNow(),
@@ -199,7 +232,8 @@ export const webhookAttempts = workerSchema.table(
     error: text('error'),
     trigger: text('trigger').notNull(),
   },
-  (t) => [index('webhook_attempts_delivery').on(t.deliveryId, t.id), index('webhook_attempts_at').on(t.at)],
+  // Rows lie in the order of `at`, and old ones go together: a block range index is enough, and costs the writer nothing.
+  (t) => [primaryKey({ columns: [t.deliveryId, t.id] }), index('webhook_attempts_at').using('brin', t.at)],
 )
 
 /** What the worker knows of a webhook beyond the owner's row. */
@@ -212,6 +246,20 @@ export const webhookHealth = workerSchema.table('webhook_health', {
   /** Set when the worker (not the owner) switched the webhook off. */
   disabledAt: instant('disabled_at'),
   disabledReason: text('disabled_reason'),
+})
+
+/** How far replays of webhooks have come; one row per work item of `replay-webhook`. */
+export const webhookReplays = workerSchema.table('webhook_replays', {
+  workId: bigint('work_id', { mode: 'number' }).primaryKey(),
+  /** Deliveries up to this id are owed again. */
+  position: integer('position').notNull().default(0),
+  /** Deliveries that stood in the ledger when it began; later ones aren't replayed. */
+  lastId: integer('last_id').notNull(),
+  /** How many there are to replay. */
+  total: integer('total').notNull(),
+  /** How many are owed again so far. */
+  replayed: integer('replayed').notNull().default(0),
+  changedAt: instant('changed_at').notNull().defaultNow(),
 })
 
 /** Answers to requests that carried an `Idempotency-Key`, for 24 hours. */

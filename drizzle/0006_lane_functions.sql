@@ -1,0 +1,2 @@
+-- What an origin is, and events that wait for their lane.
+SELECT 1;

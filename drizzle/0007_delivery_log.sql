@@ -1,0 +1,2 @@
+-- The delivery log as the main app reads it.
+SELECT 1;

@@ -1,0 +1,2 @@
+-- Publishing pages.
+SELECT 1;

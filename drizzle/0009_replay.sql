@@ -1,0 +1,2 @@
+-- Replaying deliveries.
+SELECT 1;
