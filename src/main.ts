@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Logger } from 'pino'
+import { createBreaker } from './clients/breaker.ts'
+import { createGate } from './clients/gate.ts'
 import { createGuard } from './clients/guard.ts'
 import { createSender } from './clients/http-sender.ts'
 import type { Config } from './config.ts'
@@ -18,6 +20,7 @@ import { createBell, type Bell } from './work/bell.ts'
 import { createDispatcher } from './work/dispatcher.ts'
 import { keepSchedules } from './work/schedules.ts'
 import { createMetrics, type Metrics } from './worker/metrics.ts'
+import type { AnyProcessor } from './worker/processor.ts'
 import { startWorkers } from './worker/workers.ts'
 
 /** How long runs may go on after SIGTERM. */
@@ -102,7 +105,21 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
   releasers.add('outbound connections', sender.close)
   const retry = jobs.find((job) => job.name === 'deliver-webhook')?.retry ?? catalog['deliver-webhook'].retry
   const workers = startWorkers(
-    { db, backend, log, metrics, processorDeps: { db, sender, payloadsDays: config.RETENTION_PAYLOADS_DAYS, retry } },
+    {
+      db,
+      backend,
+      bell,
+      log,
+      metrics,
+      processorDeps: {
+        db,
+        sender,
+        gate: createGate({ capacity: config.WEBHOOK_CONCURRENCY }),
+        breaker: createBreaker(),
+        payloadsDays: config.RETENTION_PAYLOADS_DAYS,
+        retry,
+      },
+    },
     mine.map((definition) => ({ definition, processor: processors[definition.name] })),
   )
   releasers.add('workers', () => workers.close(workGraceMs), workGraceMs + 4_000)
@@ -114,7 +131,13 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
   )
   // Whoever holds a row must not hold up everything else.
   const dispatcherDb = parts.open({ max: 2, lockTimeoutMs: 500, statementTimeoutMs: 20_000 })
-  const dispatcher = createDispatcher({ db: dispatcherDb, backend, bell, jobs, discover, log })
+  const lanesOf = new Map(
+    jobs.flatMap(({ name }) => {
+      const find = (processors[name] as AnyProcessor).lanes
+      return find ? [[name, find] as const] : []
+    }),
+  )
+  const dispatcher = createDispatcher({ db: dispatcherDb, backend, bell, jobs, discover, lanesOf, log })
   releasers.add('dispatcher', dispatcher.stop)
   dispatcher.start()
 }

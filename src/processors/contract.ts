@@ -4,8 +4,13 @@ import type { Db, Tx } from '../db/client.ts'
 /** What a run came to. The worker turns it into the work item's next state; a thrown error counts as `retry`. */
 export type Outcome<Record = never> = (
   | { kind: 'done'; result?: unknown }
-  /** Owed again: at `at` where given, else by the job's schedule; after the last attempt it becomes `failed`. */
-  | { kind: 'retry'; error: string; at?: Date }
+  /**
+   * Owed again: at `at` where given, else by the job's schedule; after the last attempt it becomes `failed`. `lane`: where
+   * it will wait for its turn then. Default: nowhere.
+   */
+  | { kind: 'retry'; error: string; at?: Date; lane?: string }
+  /** Its remote can't take it now: it waits for its turn in a lane, in Postgres; costs no attempt. */
+  | { kind: 'parked'; lane: string }
   /** Can't run until someone or something releases it; costs no attempt. */
   | { kind: 'held'; reason: string }
   /** Will never work as it stands. */
@@ -22,6 +27,8 @@ export interface RunContext<Loaded = undefined> {
   attempt: number
   /** Who asked for this run: `event`, `schedule`, `retry`, `replay`, `request`, `discovery`. */
   trigger: string
+  /** The lane that rang it; null when it didn't have to wait for its turn. */
+  lane: string | null
   /** The row `load` found for this item, if the processor has a `load`. */
   loaded: Loaded
   log: Logger
@@ -39,7 +46,7 @@ export interface SettledRun<Payload, Record> {
   attempt: number
   trigger: string
   /** Final word: a `retry` without attempts left is `failed` here. */
-  outcome: 'done' | 'retry' | 'held' | 'failed'
+  outcome: 'done' | 'retry' | 'parked' | 'held' | 'failed'
   /** When it runs again, for `retry`. */
   nextAt: Date | null
   record: Record
@@ -52,6 +59,11 @@ export interface Processor<Payload, Deps, Loaded = undefined, Record = never> {
   process(payload: Payload, deps: Deps, context: RunContext<Loaded | undefined>): Promise<Outcome<Record>>
   /** Writes the runs' results, many at once, in the transaction that moves their work items. */
   settle?(tx: Tx, runs: readonly SettledRun<Payload, Record>[]): Promise<void>
+  /** Which remote each item goes to, for a job whose items wait for their turn in lanes; keyed by work item. */
+  lanes?(
+    db: Db,
+    items: readonly { workId: number; payload: Payload }[],
+  ): Promise<Map<number, { lane: string; isManaged: boolean }>>
   /** Turns rows the main app just wrote into work items: bounded, one statement; returns how many. */
   discover?(db: Db): Promise<number>
 }

@@ -1,8 +1,17 @@
+import type { Breaker } from '../clients/breaker.ts'
 import { classify } from '../clients/classify.ts'
 import { customHeaders } from '../clients/custom-headers.ts'
-import type { Sender } from '../clients/http-sender.ts'
+import type { Gate } from '../clients/gate.ts'
+import type { Answer, NoAnswer, Sender } from '../clients/http-sender.ts'
 import { sign } from '../clients/signature.ts'
-import { loadDeliveries, recordDeliveries, type LedgerEntry, type LoadedDelivery } from '../db/queries/deliver.ts'
+import {
+  lanesOfDeliveries,
+  loadDeliveries,
+  recordDeliveries,
+  type LedgerEntry,
+  type LoadedDelivery,
+} from '../db/queries/deliver.ts'
+import { foldNews, recordLanes, type LaneNews } from '../db/queries/lanes.ts'
 import { disableWebhooks, foldHealth, recordHealth } from '../db/queries/webhook-health.ts'
 import { AppError } from '../errors.ts'
 import { deliverWebhook, type DeliverWebhookPayload } from '../queues/deliver-webhook.ts'
@@ -12,6 +21,8 @@ import type { Outcome, Processor, SettledRun } from './contract.ts'
 
 export interface DeliverWebhookDeps {
   sender: Sender
+  gate: Gate
+  breaker: Breaker
   /** The schedule in force, so that a receiver's `Retry-After` never shortens it. Default: the job's. */
   retry?: RetrySchedule
   /** Default: the system's clock. */
@@ -21,7 +32,7 @@ export interface DeliverWebhookDeps {
 }
 
 /** What a run leaves for the ledger. */
-export interface DeliveryRecord {
+interface AttemptRecord {
   /** The webhook whose health the attempt tells about; null when nothing was sent, or nothing new was learnt. */
   healthOf: number | null
   sent: LedgerEntry['sent']
@@ -33,7 +44,15 @@ export interface DeliveryRecord {
   disable?: { webhookId: number; reason: string }
 }
 
+/** What a run leaves behind: for the ledger, and about the lane of its origin. */
+export interface DeliveryRecord {
+  attempt: AttemptRecord | null
+  news: LaneNews | null
+}
+
 const askedAgain: readonly string[] = ['retry', 'replay']
+/** Causes that say nothing of the origin. */
+const neverSent: readonly string[] = ['refused', 'unusable', 'aborted']
 const healthFreshMs = 10_000
 
 /** Sends an event to a webhook and keeps its ledger (Standard Webhooks). */
@@ -57,11 +76,14 @@ export const deliverWebhookProcessor: Processor<
     return byItem
   },
 
-  async process(_payload, deps, { loaded, trigger, attempt, signal }) {
+  lanes: lanesOfDeliveries,
+
+  async process(_payload, deps, { loaded, trigger, attempt, lane: rungBy, signal }) {
     if (!loaded) return { kind: 'failed', error: 'the delivery was deleted, with or without its webhook' }
     if (loaded.isDelivered && !askedAgain.includes(trigger)) return { kind: 'done' }
-    const { webhookId, targetUrl, secret } = loaded
-    if (webhookId === null || targetUrl === null || secret === null) return unsent('the webhook was deleted')
+    const { webhookId, targetUrl, secret, lane } = loaded
+    if (webhookId === null || targetUrl === null || secret === null || lane === null)
+      return unsent('the webhook was deleted')
     if (!loaded.isActive) {
       if (!loaded.isDisabledByUs) return unsent('the webhook is switched off')
       return {
@@ -73,25 +95,37 @@ export const deliverWebhookProcessor: Processor<
     if (loaded.eventId === null || !loaded.isEventStored) return unsent('the event is no longer stored')
     if (loaded.body === null) return unsent("the event's payload was removed after its retention period")
 
+    const leave = hasItsTurn(loaded, rungBy) ? await deps.gate.enter(lane) : null
+    if (!leave) return { kind: 'parked', lane, record: { attempt: null, news: { ...noNews, lane, parked: 1 } } }
     const at = deps.now?.() ?? new Date()
-    const timestamp = Math.floor(at.getTime() / 1_000)
-    const body = Buffer.from(loaded.body)
-    let signature: string
+    const custom = customHeaders(loaded.headers)
+    let answer: Answer | NoAnswer
     try {
-      signature = sign(secret, loaded.eventId, timestamp, body)
+      const timestamp = Math.floor(at.getTime() / 1_000)
+      const body = Buffer.from(loaded.body)
+      const signature = sign(secret, loaded.eventId, timestamp, body)
+      const ours = [
+        'webhook-id',
+        loaded.eventId,
+        'webhook-timestamp',
+        String(timestamp),
+        'webhook-signature',
+        signature,
+      ]
+      answer = await deps.sender.post({ url: targetUrl, headers: [...ours, ...custom.pairs], body, signal })
     } catch (error) {
       if (error instanceof AppError) return unsent(error.message)
       throw error
+    } finally {
+      leave()
     }
-    const custom = customHeaders(loaded.headers)
-    const ours = ['webhook-id', loaded.eventId, 'webhook-timestamp', String(timestamp), 'webhook-signature', signature]
-    const answer = await deps.sender.post({ url: targetUrl, headers: [...ours, ...custom.pairs], body, signal })
 
     const nowMs = at.getTime() + answer.durationMs
     const verdict = classify(answer, nowMs)
     const delivered = verdict.kind === 'delivered'
     const stoppedByUs = answer.kind === 'none' && answer.cause === 'aborted'
-    const record: DeliveryRecord = {
+    const news = newsOf(lane, loaded, answer, deps.breaker)
+    const attemptRecord: AttemptRecord = {
       healthOf: stoppedByUs || !isNews(loaded, delivered, nowMs) ? null : webhookId,
       sent: {
         at,
@@ -103,42 +137,63 @@ export const deliverWebhookProcessor: Processor<
       error: delivered ? null : verdict.error + leftOut(custom.leftOut),
       retriable: verdict.kind === 'retry',
     }
+    const record: DeliveryRecord = { attempt: attemptRecord, news }
     switch (verdict.kind) {
       case 'delivered':
         return { kind: 'done', record }
-      case 'gone':
-        return {
-          kind: 'failed',
-          error: verdict.error,
-          // Always tells the health too: its row is locked before the webhook's, in every batch alike.
-          record: { ...record, healthOf: webhookId, disable: { webhookId, reason: 'answered 410 Gone' } },
-        }
+      case 'gone': {
+        // Always tells the health too: its row is locked before the webhook's, in every batch alike.
+        const gone = { ...attemptRecord, healthOf: webhookId, disable: { webhookId, reason: 'answered 410 Gone' } }
+        return { kind: 'failed', error: verdict.error, record: { attempt: gone, news } }
+      }
       case 'failed':
         return { kind: 'failed', error: verdict.error, record }
       case 'retry': {
-        if (verdict.afterMs === null) return { kind: 'retry', error: verdict.error, record }
+        const again = { kind: 'retry', error: verdict.error, record, ...(news && { lane }) } as const
+        if (verdict.afterMs === null) return again
         const waitMs = nextWaitMs(deps.retry ?? deliverWebhook.retry, attempt, deps.random ?? Math.random) ?? 0
-        return { kind: 'retry', error: verdict.error, at: new Date(nowMs + Math.max(waitMs, verdict.afterMs)), record }
+        return { ...again, at: new Date(nowMs + Math.max(waitMs, verdict.afterMs)) }
       }
     }
   },
 
   async settle(tx, runs) {
-    await recordDeliveries(tx, runs.map(ledgerEntry))
-    const attempts = runs.flatMap(({ record: { healthOf, sent, delivered } }) =>
+    const news = runs.flatMap(({ record }) => record.news ?? [])
+    const attempted = runs.flatMap(({ record: { attempt }, ...run }) => (attempt ? [{ ...run, record: attempt }] : []))
+    if (attempted.length > 0) await recordDeliveries(tx, attempted.map(ledgerEntry))
+    const attempts = attempted.flatMap(({ record: { healthOf, sent, delivered } }) =>
       healthOf !== null && sent ? [{ webhookId: healthOf, at: sent.at, ok: delivered }] : [],
     )
     if (attempts.length > 0) await recordHealth(tx, foldHealth(attempts))
-    const disable = runs.flatMap(({ record }) => record.disable ?? [])
+    const disable = attempted.flatMap(({ record }) => record.disable ?? [])
     for (const reason of new Set(disable.map((each) => each.reason))) {
       const webhookIds = disable.filter((each) => each.reason === reason).map((each) => each.webhookId)
       await disableWebhooks(tx, webhookIds, reason)
     }
+    // Last: every process that delivers there waits for a lane's row.
+    if (news.length > 0) await recordLanes(tx, foldNews(news))
   },
 }
 
 function unsent(error: string): Outcome<DeliveryRecord> & { kind: 'failed' } {
-  return { kind: 'failed', error, record: { healthOf: null, sent: null, delivered: false, error, retriable: false } }
+  const attempt = { healthOf: null, sent: null, delivered: false, error, retriable: false }
+  return { kind: 'failed', error, record: { attempt, news: null } }
+}
+
+/** What goes to an origin that others wait for goes in its turn: when its lane rang it, unless that broke since. */
+function hasItsTurn({ isManaged, isOpen, lane }: LoadedDelivery, rungBy: string | null): boolean {
+  return isManaged !== true || (rungBy === lane && !isOpen)
+}
+
+const noNews = { answered: 0, failed: 0, parked: 0, isBroken: false }
+
+/** What an attempt tells about its origin: an answer below 500 is one; null where nobody needs to know. */
+function newsOf(lane: string, { isManaged }: LoadedDelivery, answer: Answer | NoAnswer, breaker: Breaker) {
+  if (answer.kind === 'none' && neverSent.includes(answer.cause)) return null
+  const answered = answer.kind === 'answer' && answer.statusCode < 500
+  const isBroken = breaker.note(lane, answered, answer.durationMs)
+  if (!isBroken && isManaged !== true) return null
+  return { ...noNews, lane, isBroken, ...(answered ? { answered: 1 } : { failed: 1 }) }
 }
 
 /** A webhook that is as well, or as ill, as it was seconds ago needs no write: at full speed that halves them. */
@@ -159,7 +214,7 @@ function ledgerEntry({
   outcome,
   nextAt,
   record,
-}: SettledRun<DeliverWebhookPayload, DeliveryRecord>): LedgerEntry {
+}: SettledRun<DeliverWebhookPayload, AttemptRecord>): LedgerEntry {
   const { sent, delivered, error } = record
   return { deliveryId: payload.deliveryId, sent, delivered, error, message: error && error + whatNext(), trigger }
 

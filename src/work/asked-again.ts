@@ -60,7 +60,7 @@ async function owe(db: Db, workIds: readonly number[]): Promise<number> {
         answered AS (DELETE FROM website_worker.asked_again a USING ended e WHERE a.work_id = e.id)
         UPDATE website_worker.work w
         SET state = 'owed', reason = NULL, generation = w.generation + 1, attempts = 0, crashes = 0, trigger = 'request',
-            next_at = now(), rung_at = NULL, lease_until = NULL, lease_token = NULL, result = NULL, finished_at = NULL
+            next_at = now(), rung_at = NULL, lane = NULL, lease_until = NULL, lease_token = NULL, result = NULL, finished_at = NULL
         FROM ended e WHERE w.id = e.id`,
   )
   return rowCount ?? 0

@@ -8,9 +8,10 @@ import { oweAskedAgain } from './asked-again.ts'
 import type { QueueBackend } from './backend.ts'
 import type { Bell } from './bell.ts'
 import { beginEpoch, keepEpoch } from './epoch.ts'
+import { ringLanes } from './lanes.ts'
 import { lead, stepDown } from './leader.ts'
 import { createLostRingSweep } from './lost-rings.ts'
-import { createDueRinger } from './ring-due.ts'
+import { createDueRinger, type LanesOf } from './ring-due.ts'
 import { owedBySchedule } from './schedules.ts'
 import { createReleaseSweep, reclaimExpiredLeases } from './transitions.ts'
 
@@ -24,6 +25,8 @@ export interface DispatcherDeps {
   jobs: readonly JobDefinition[]
   /** Finds rows the main app wrote and makes them work items, by job. */
   discover: ReadonlyMap<string, (db: Db) => Promise<number>>
+  /** Tells which lane items would wait in, for the jobs that have lanes. */
+  lanesOf?: ReadonlyMap<string, LanesOf>
   log: Logger
 }
 
@@ -101,6 +104,7 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
     yield ['schedules', () => owedBySchedule(deps.db, deps.log)]
     for (const [job, discover] of deps.discover) yield [`discovery of ${job}`, () => discover(deps.db)]
     yield ['rings', () => ringDue(deps.jobs, stillLeading)]
+    yield ['lanes', () => ringLanes(deps)]
     if (slow && deps.backend.ready()) yield ['lost rings', sweepLostRings]
   }
 

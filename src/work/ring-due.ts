@@ -1,20 +1,32 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Logger } from 'pino'
 import type { Db } from '../db/client.ts'
+import { openLanes } from '../db/queries/lanes.ts'
 import { atMost } from '../deadline.ts'
 import { messageOf } from '../errors.ts'
 import type { JobDefinition } from '../queues/define-job.ts'
 import type { QueueBackend } from './backend.ts'
 import type { Bell } from './bell.ts'
-import { cancel, delayMs, giveUp, markRung, type Ring } from './transitions.ts'
+import { cancel, delayMs, giveUp, markRung, park, type Ring } from './transitions.ts'
 
 /** Later than this stays in rows, so that the queue stays small through a receiver's long outage. */
 export const horizonMs = 600_000
 
 const pageSize = 1_000
 
+/** Items for one remote that a page rings before the others have to wait for their turn. */
+const mostPerLane = 100
+
+type DueItem = Ring & { payload: unknown; subjectExists: boolean }
+
+/** Finds which remote items go to, and whether what goes there has to wait for its turn. */
+export type LanesOf = (
+  db: Db,
+  items: readonly { workId: number; payload: unknown }[],
+) => Promise<Map<number, { lane: string; isManaged: boolean }>>
+
 interface Page {
-  rings: (Ring & { payload: unknown; subjectExists: boolean })[]
+  rings: DueItem[]
   /** Position behind the page's last row; undefined at the end. */
   next: SQL | undefined
 }
@@ -30,7 +42,7 @@ async function owedPage(db: Db, job: JobDefinition, after: SQL | undefined): Pro
     sql`SELECT w.id, w.generation, w.label, w.attempts, w.payload, w.next_at::text AS next_at, ${delayMs},
                ${subject} AS subject_exists
         FROM website_worker.work w
-        WHERE w.job = ${job.name} AND w.state = 'owed' AND w.rung_at IS NULL
+        WHERE w.job = ${job.name} AND w.state = 'owed' AND w.rung_at IS NULL AND w.lane IS NULL
           AND w.next_at <= now() + ${horizonMs} * interval '1 ms' ${after ?? sql``}
         ORDER BY w.next_at, w.id LIMIT ${pageSize}`,
   )
@@ -54,8 +66,8 @@ async function owedPage(db: Db, job: JobDefinition, after: SQL | undefined): Pro
 }
 
 /** Ends what can never run, and returns the rest: broken rows must not stand in a queue before healthy ones. */
-async function sortOut(db: Db, job: JobDefinition, page: Page): Promise<Ring[]> {
-  const healthy: Ring[] = []
+async function sortOut(db: Db, job: JobDefinition, page: Page): Promise<DueItem[]> {
+  const healthy: DueItem[] = []
   const orphans: number[] = []
   const broken = new Map<string, number[]>()
   for (const ring of page.rings) {
@@ -70,6 +82,28 @@ async function sortOut(db: Db, job: JobDefinition, page: Page): Promise<Ring[]> 
   for (const [words, workIds] of broken) await giveUp(db, workIds, words)
   if (orphans.length > 0) await cancel(db, orphans, `its ${job.subject?.table} row is gone`)
   return healthy
+}
+
+/** Parks what has to wait for its turn, or is too much for one remote, and returns the rest. */
+async function thatHaveTheirTurn(db: Db, items: DueItem[], lanesOf: LanesOf | undefined): Promise<DueItem[]> {
+  if (!lanesOf || items.length === 0) return items
+  const lanes = await lanesOf(db, items)
+  const rungOf = new Map<string, number>()
+  const parked: { workId: number; lane: string }[] = []
+  const rest = items.filter(({ workId }) => {
+    const found = lanes.get(workId)
+    if (!found) return true
+    const rung = rungOf.get(found.lane) ?? 0
+    const waits = found.isManaged || rung >= mostPerLane
+    if (waits) parked.push({ workId, lane: found.lane })
+    else rungOf.set(found.lane, rung + 1)
+    return !waits
+  })
+  if (parked.length > 0) {
+    await openLanes(db, [...new Set(parked.map(({ lane }) => lane))])
+    await park(db, parked)
+  }
+  return rest
 }
 
 export interface RingDueOptions {
@@ -90,7 +124,7 @@ export interface RingDueOptions {
  * Calls return how many were rung.
  */
 export function createDueRinger(
-  deps: { db: Db; bell: Bell; backend: QueueBackend; log: Logger },
+  deps: { db: Db; bell: Bell; backend: QueueBackend; log: Logger; lanesOf?: ReadonlyMap<string, LanesOf> },
   options: RingDueOptions = {},
 ): (jobs: readonly JobDefinition[], stillLeading: () => Promise<boolean>) => Promise<number> {
   const { budgetMs = 800, totalMs = 5_000, mostInQueue = 20_000, deadlineMs = 2_000 } = options
@@ -114,7 +148,8 @@ export function createDueRinger(
     let page: Page | undefined
     try {
       page = await owedPage(deps.db, job, after)
-      const rings = await sortOut(deps.db, job, page)
+      const sound = await sortOut(deps.db, job, page)
+      const rings = await thatHaveTheirTurn(deps.db, sound, deps.lanesOf?.get(job.name))
       if (rings.length === 0) return { rung: 0, next: page.next }
       const fit = await thatFit(job.name, rings)
       if (fit.length > 0) await deps.bell.ringNow(job.name, fit)

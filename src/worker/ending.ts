@@ -33,6 +33,7 @@ function finishOf(job: JobDefinition, item: LoadedItem, leaseToken: string | nul
     attemptsBefore: item.attempts,
     leaseToken,
     waitMs: null,
+    lane: null,
     error: null,
     reason: null,
     result: null,
@@ -40,6 +41,8 @@ function finishOf(job: JobDefinition, item: LoadedItem, leaseToken: string | nul
   switch (outcome.kind) {
     case 'done':
       return { ...base, outcome: 'done', result: resultText(outcome.result) }
+    case 'parked':
+      return { ...base, outcome: 'parked', lane: outcome.lane }
     case 'held':
       return { ...base, outcome: 'held', reason: storable(outcome.reason) }
     case 'failed':
@@ -48,7 +51,7 @@ function finishOf(job: JobDefinition, item: LoadedItem, leaseToken: string | nul
       const waitMs = waitOf(job, outcome, item.attempts)
       const error = storable(outcome.error)
       if (waitMs === null) return { ...base, outcome: 'failed', error, reason: 'out of attempts' }
-      return { ...base, outcome: 'retry', error, waitMs }
+      return { ...base, outcome: 'retry', error, waitMs, lane: outcome.lane ?? null }
     }
   }
 }

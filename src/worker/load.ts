@@ -17,6 +17,8 @@ export interface LoadedItem {
   lastError: string | null
   attempts: number
   siteId: number | null
+  /** The lane that rang it; null when it didn't have to wait for its turn. */
+  lane: string | null
   trigger: string
   payload: unknown
   /** Why its site's or domain's switch keeps it from running; null when it may. */
@@ -51,15 +53,21 @@ export function createLoader(db: Db, job: JobDefinition, processor: AnyProcessor
     async run(rings) {
       const workIds = rings.map((ring) => ring.workId)
       if (job.scope !== 'none') await answerAsks(db, rings)
-      // Primary key.
+      // Primary key; switches are asked once for each site. The job is compared here: in the statement it would make the
+      // planner walk all of work_job_key.
       const { rows } = await db.execute(
-        sql`SELECT w.id, w.generation, w.state, w.reason, w.last_error, w.attempts, w.site_id, w.trigger, w.payload,
-                   website_worker.hold_reason(${job.domain}, w.site_id) AS blocked
-            FROM website_worker.work w WHERE w.id = ANY (${sql.param(workIds)}::bigint[]) AND w.job = ${job.name}`,
+        sql`WITH items AS MATERIALIZED (
+              SELECT id, job, generation, state, reason, last_error, attempts, site_id, lane, trigger, payload
+              FROM website_worker.work WHERE id = ANY (${sql.param(workIds)}::bigint[])),
+            switches AS MATERIALIZED (
+              SELECT s.site_id, website_worker.hold_reason(${job.domain}, s.site_id) AS blocked
+              FROM (SELECT DISTINCT coalesce(site_id, 0) AS site_id FROM items) s)
+            SELECT i.*, s.blocked FROM items i LEFT JOIN switches s ON s.site_id = coalesce(i.site_id, 0)`,
       )
       const items = new Map<number, LoadedItem>()
       const loadable: Loadable[] = []
       for (const row of rows) {
+        if (row.job !== job.name) continue
         const item: LoadedItem = {
           workId: Number(row.id),
           generation: row.generation as number,
@@ -68,6 +76,7 @@ export function createLoader(db: Db, job: JobDefinition, processor: AnyProcessor
           lastError: row.last_error as string | null,
           attempts: row.attempts as number,
           siteId: row.site_id as number | null,
+          lane: row.lane as string | null,
           trigger: row.trigger as string,
           payload: row.payload,
           blocked: row.blocked as string | null,

@@ -22,12 +22,15 @@ interface ItemCount {
 }
 
 async function countItems(db: Db): Promise<{ items: ItemCount[]; alarms: number }> {
-  // work_owed_unrung, work_owed_rung, work_running, work_held and work_failed, one branch each: a single condition on
-  // the state could use none of them and would read every finished row.
+  // work_owed_unrung, work_parked, work_owed_rung, work_running, work_held and work_failed, one branch each: a single
+  // condition on the state could use none of them and would read every finished row.
   const { rows } = await db.execute(
     sql`SELECT job, state, sum(count)::int AS count, extract(epoch FROM now() - min(next_at))::float8 AS overdue FROM (
           SELECT job, 'owed' AS state, count(*) AS count, min(next_at) AS next_at
-          FROM website_worker.work WHERE state = 'owed' AND rung_at IS NULL GROUP BY job
+          FROM website_worker.work WHERE state = 'owed' AND rung_at IS NULL AND lane IS NULL GROUP BY job
+          UNION ALL
+          SELECT job, 'parked', count(*), NULL
+          FROM website_worker.work WHERE state = 'owed' AND rung_at IS NULL AND lane IS NOT NULL GROUP BY job
           UNION ALL
           SELECT job, 'owed', count(*), min(next_at)
           FROM website_worker.work WHERE state = 'owed' AND rung_at IS NOT NULL GROUP BY job

@@ -24,6 +24,8 @@ export interface RunnerDeps {
   metrics: Metrics
   /** What the processor is given. */
   processorDeps: unknown
+  /** Hears that an item of a lane has ended, and that there is room for the next. */
+  pullLane(lane: string): void
   /** Aborted when runs must end. */
   signal: AbortSignal
   /** Aborted when even their last writes must. */
@@ -51,14 +53,20 @@ export function createRunner(deps: RunnerDeps, job: JobDefinition, processor: An
   const underWay = new Map<number, Promise<unknown>>()
 
   /** Waits out a database that is away. */
-  const patiently = <T>(ask: () => Promise<T>) =>
-    pRetry(ask, {
+  async function patiently<T>(ask: () => Promise<T>): Promise<T> {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!mayPass(error)) throw error
+    }
+    return pRetry(ask, {
       retries: Number.POSITIVE_INFINITY,
       minTimeout: 50,
       maxTimeout: 2_000,
       signal: deps.signal,
       shouldRetry: ({ error }) => mayPass(error),
     })
+  }
 
   async function lease(ring: RingData): Promise<Lease | undefined> {
     const { leaseMs } = job
@@ -96,8 +104,17 @@ export function createRunner(deps: RunnerDeps, job: JobDefinition, processor: An
     if (!parsed.success) return { kind: 'failed', error: `payload: ${parsed.error.issues[0]?.message}` }
     if (item.loadError !== null) return { kind: 'retry', error: item.loadError }
     try {
-      const { workId, trigger, loaded } = item
-      const context = { workId, attempt: item.attempts + 1, trigger, loaded, log, signal, progress: reporter(ring) }
+      const { workId, trigger, lane, loaded } = item
+      const context = {
+        workId,
+        attempt: item.attempts + 1,
+        trigger,
+        lane,
+        loaded,
+        log,
+        signal,
+        progress: reporter(ring),
+      }
       return await processor.process(parsed.data, deps.processorDeps, context)
     } catch (error) {
       log.warn({ err: error }, 'a run threw; it will be tried again')
@@ -128,6 +145,8 @@ export function createRunner(deps: RunnerDeps, job: JobDefinition, processor: An
       const ending = endingOrFailure(item, held.token, outcome)
       await settle(ending)
       const { outcome: end, error, waitMs } = ending.finish
+      if (end === 'parked') return skipped('parked: its remote can take no more now')
+      if (item.lane !== null) deps.pullLane(item.lane)
       deps.metrics.runEnded(job.name, end, (performance.now() - began) / 1_000)
       log.debug({ outcome: end, attempt: item.attempts + 1, waitMs, error }, 'run ended')
       if (end === 'failed') throw new UnrecoverableError(error ?? 'failed')

@@ -2,6 +2,8 @@ import { Worker, type Job } from 'bullmq'
 import { atMost } from '../deadline.ts'
 import type { JobDefinition } from '../queues/define-job.ts'
 import type { QueueBackend, RingData } from '../work/backend.ts'
+import type { Bell } from '../work/bell.ts'
+import { createLanePuller } from '../work/lanes.ts'
 import type { AnyProcessor } from './processor.ts'
 import { createRunner, type RunnerDeps } from './run.ts'
 
@@ -12,13 +14,15 @@ export interface Workers {
 
 /** Starts one BullMQ worker per job. */
 export function startWorkers(
-  deps: Omit<RunnerDeps, 'signal' | 'writeSignal'> & { backend: QueueBackend },
+  deps: Omit<RunnerDeps, 'signal' | 'writeSignal' | 'pullLane'> & { backend: QueueBackend; bell: Bell },
   jobs: readonly { definition: JobDefinition; processor: AnyProcessor }[],
 ): Workers {
   const runs = new AbortController()
   const writes = new AbortController()
+  const lanes = createLanePuller(deps)
+  const runnerDeps = { ...deps, pullLane: lanes.pull, signal: runs.signal, writeSignal: writes.signal }
   const workers = jobs.map(({ definition, processor }) => {
-    const run = createRunner({ ...deps, signal: runs.signal, writeSignal: writes.signal }, definition, processor)
+    const run = createRunner(runnerDeps, definition, processor)
     const { concurrency, limiter } = definition.worker
     const options = {
       ...deps.backend.workerOptions,
@@ -47,7 +51,7 @@ export function startWorkers(
 
   return {
     async close(graceMs) {
-      const closing = Promise.allSettled(workers.map((worker) => worker.close()))
+      const closing = Promise.allSettled(workers.map((worker) => worker.close())).then(lanes.settled)
       if ((await atMost(graceMs, closing)) !== 'late') return
       runs.abort(new Error('the process is shutting down'))
       if ((await atMost(2_000, closing)) !== 'late') return

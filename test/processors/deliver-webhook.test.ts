@@ -147,7 +147,7 @@ describe('a delivery', () => {
     const { deliveryId } = await owed()
     const at = new Date('2025-03-01T12:00:00Z')
     const outcome = await bench.run(deliveryId, { attempt: 2, now: () => at, random: () => 0.5 })
-    const duration = outcome.record?.sent?.durationMs ?? 0
+    const duration = outcome.record?.attempt?.sent?.durationMs ?? 0
     expect(outcome).toMatchObject({ kind: 'retry', at: new Date(at.getTime() + duration + waitMs) })
     const words = `answered 429 Too Many Requests; next attempt at ${new Date(at.getTime() + duration + waitMs).toISOString().slice(0, 10)}`
     expect((await bench.ledger(deliveryId))?.errorMessage).toContain(words)

@@ -1,5 +1,7 @@
 import { sql } from 'drizzle-orm'
 import pino from 'pino'
+import { createBreaker } from '../../src/clients/breaker.ts'
+import { createGate } from '../../src/clients/gate.ts'
 import { createGuard } from '../../src/clients/guard.ts'
 import { createSender, type Sender } from '../../src/clients/http-sender.ts'
 import type { LoadedDelivery } from '../../src/db/queries/deliver.ts'
@@ -24,13 +26,17 @@ export const secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'
 export const body = '{"type":"order.created","timestamp":"2025-03-01T12:00:00.000Z","siteId":1,"data":{"name":"Zoë"}}'
 
 type Webhook = typeof websiteWebhooks.$inferInsert
-type RunOptions = { trigger?: string; attempt?: number; outOfAttempts?: boolean } & Omit<DeliverWebhookDeps, 'sender'>
+type RunOptions = { trigger?: string; attempt?: number; lane?: string; outOfAttempts?: boolean } & Partial<
+  Omit<DeliverWebhookDeps, 'sender'>
+>
 
 /** A database with one site, and hands to put webhooks and deliveries in and run them. */
 export async function webhookBench() {
   const database = await createTestDatabase()
   const { db } = database
   const sender: Sender = createSender({ guard: createGuard({ allowCidrs: ['127.0.0.1/32'] }), timeoutMs: 5_000 })
+  const gate = createGate({ capacity: 100 })
+  const breaker = createBreaker()
   const closed = opened('sender')
   const [site] = await db.insert(websiteSites).values({ name: 'Shop', domain: 'shop.test' }).returning()
   const siteId = site?.id ?? 0
@@ -65,12 +71,13 @@ export async function webhookBench() {
       workId: payload.deliveryId,
       attempt: number,
       trigger,
+      lane: options.lane ?? null,
       loaded,
       log: pino({ level: 'silent' }),
       signal: new AbortController().signal,
       progress: () => {},
     }
-    return processor.process(payload, { ...options, sender }, context)
+    return processor.process(payload, { gate, breaker, ...options, sender }, context)
   }
 
   function settled(payload: DeliverWebhookPayload, outcome: Outcome<DeliveryRecord>, options: RunOptions = {}) {

@@ -13,6 +13,14 @@ export interface LoadedDelivery {
   secret: string | null
   /** Whatever the owner's JSON holds. */
   headers: unknown
+  /** The origin it goes to; null once the webhook is gone. */
+  lane: string | null
+  /** What goes there waits for its turn. */
+  isManaged: boolean | null
+  /** Nothing is to be sent there now. */
+  isOpen: boolean
+  /** The last requests there failed: a single one is sent to see whether it is back. */
+  isBroken: boolean | null
   isDisabledByUs: boolean
   disabledReason: string | null
   /** Nothing but failures since the last success. */
@@ -23,24 +31,62 @@ export interface LoadedDelivery {
   body: string | null
 }
 
-/** Reads ledger rows with their webhook, its health and the event's body, in one statement. */
+/** The lane of what has no origin: it will fail at once. */
+const noLane = 'none'
+
+/** Reads ledger rows with their webhook, its health and lane, and the event's body, in one statement. */
 export async function loadDeliveries(db: Db, deliveryIds: readonly number[]): Promise<LoadedDelivery[]> {
-  // Primary keys of the ledger, website_webhooks, webhook_health and events (site_id, id).
+  // Primary keys of the ledger, website_webhooks, webhook_health, lanes and events (site_id, id).
   const { rows } = await db.execute(
-    sql`SELECT d.id AS "deliveryId", d.event_id AS "eventId", d.delivered_at IS NOT NULL AS "isDelivered",
+    sql`WITH d AS MATERIALIZED (
+          SELECT id, event_id, delivered_at IS NOT NULL AS is_delivered, webhook_id
+          FROM public.website_webhook_deliveries WHERE id = ANY (${sql.param(deliveryIds)}::int[])),
+        hooks AS MATERIALIZED (
+          SELECT w.*, website_worker.is_managed(w.lane) AS is_managed, l.open_until > now() AS is_open,
+            coalesce(l.opens, 0) > 0 AS is_broken
+          FROM (SELECT w.*, coalesce(website_worker.lane_of(w.target_url), ${noLane}) AS lane
+                FROM public.website_webhooks w WHERE w.id IN (SELECT webhook_id FROM d)) w
+          LEFT JOIN website_worker.lanes l ON l.lane = w.lane)
+        SELECT d.id AS "deliveryId", d.event_id AS "eventId", d.is_delivered AS "isDelivered",
           w.id AS "webhookId", w.is_active AS "isActive", w.target_url AS "targetUrl", w.secret, w.headers,
+          w.lane, w.is_managed AS "isManaged", w.is_open IS TRUE AS "isOpen", w.is_broken AS "isBroken",
           h.disabled_at IS NOT NULL AS "isDisabledByUs", h.disabled_reason AS "disabledReason",
           h.failing_since IS NOT NULL AS "isFailing",
           (extract(epoch FROM CASE WHEN h.failing_since IS NULL THEN h.last_success_at ELSE h.last_failure_at END) * 1000)::float8
             AS "healthNotedMs",
           e.id IS NOT NULL AS "isEventStored", e.body
-        FROM public.website_webhook_deliveries d
-        LEFT JOIN public.website_webhooks w ON w.id = d.webhook_id
+        FROM d
+        LEFT JOIN hooks w ON w.id = d.webhook_id
         LEFT JOIN website_worker.webhook_health h ON h.webhook_id = w.id
-        LEFT JOIN website_worker.events e ON e.site_id = w.site_id AND e.id = d.event_id
-        WHERE d.id = ANY (${sql.param(deliveryIds)}::int[])`,
+        LEFT JOIN website_worker.events e ON e.site_id = w.site_id AND e.id = d.event_id`,
   )
   return rows as unknown as LoadedDelivery[]
+}
+
+/** The origins that deliveries go to, and whether what goes there has to wait for its turn. */
+export async function lanesOfDeliveries(
+  db: Db,
+  items: readonly { workId: number; payload: { deliveryId: number } }[],
+): Promise<Map<number, { lane: string; isManaged: boolean }>> {
+  const column = (pick: (item: (typeof items)[number]) => number, type: string) =>
+    sql`${sql.param(items.map(pick))}::${sql.raw(type)}[]`
+  // Primary keys.
+  const { rows } = await db.execute(
+    sql`WITH d AS MATERIALIZED (
+          SELECT i.work_id, d.webhook_id
+          FROM unnest(${column((i) => i.workId, 'bigint')}, ${column((i) => i.payload.deliveryId, 'int')})
+            AS i(work_id, delivery_id)
+          JOIN public.website_webhook_deliveries d ON d.id = i.delivery_id),
+        hooks AS MATERIALIZED (
+          SELECT w.id, w.lane, website_worker.is_managed(w.lane) AS is_managed
+          FROM (SELECT w.id, website_worker.lane_of(w.target_url) AS lane FROM public.website_webhooks w
+                WHERE w.id IN (SELECT webhook_id FROM d)) w
+          WHERE w.lane IS NOT NULL)
+        SELECT d.work_id AS "workId", w.lane, w.is_managed AS "isManaged" FROM d JOIN hooks w ON w.id = d.webhook_id`,
+  )
+  return new Map(
+    rows.map((row) => [Number(row.workId), { lane: row.lane as string, isManaged: row.isManaged as boolean }]),
+  )
 }
 
 /** What the ledger is told of a run. */

@@ -73,7 +73,7 @@ function retryOnce(db: Db, workIds: readonly number[], trigger: 'retry' | 'repla
           SELECT DISTINCT ON (job, key) id FROM locked ORDER BY job, key, state = 'held' DESC, id DESC)
         UPDATE website_worker.work w
         SET state = 'owed', reason = NULL, generation = generation + 1, attempts = 0, crashes = 0, trigger = ${trigger},
-            next_at = now(), rung_at = NULL, lease_until = NULL, lease_token = NULL, result = NULL, finished_at = NULL
+            next_at = now(), rung_at = NULL, lane = NULL, lease_until = NULL, lease_token = NULL, result = NULL, finished_at = NULL
         WHERE w.id = ANY (ARRAY(SELECT id FROM chosen))
           AND NOT EXISTS (SELECT FROM website_worker.work o
                           WHERE o.job = w.job AND o.key = w.key AND o.id <> w.id AND o.state IN ${unfinished})
@@ -83,7 +83,7 @@ function retryOnce(db: Db, workIds: readonly number[], trigger: 'retry' | 'repla
 
 /** Owes a waiting item now instead of later. */
 export function promote(db: Db | Tx, workIds: readonly number[]): Promise<Ring[]> {
-  const set = sql`generation = generation + 1, next_at = now(), rung_at = NULL, trigger = 'retry'`
+  const set = sql`generation = generation + 1, next_at = now(), rung_at = NULL, lane = NULL, trigger = 'retry'`
   return change(db, workIds, sql`('owed')`, set)
 }
 

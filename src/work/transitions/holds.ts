@@ -22,10 +22,12 @@ interface HeldGroup {
  */
 export async function holdSite(db: Db, jobs: readonly string[], siteId: number, reason: string): Promise<number> {
   const ofSite = sql`job = ANY (${sql.param(jobs)}::text[]) AND site_id = ${siteId}`
-  // work_owed_unrung, work_owed_rung: read once, since no index tells the site.
+  // work_owed_unrung, work_parked, work_owed_rung: read once, since no index tells the site.
   const { rows } = await db.execute(
     sql`SELECT array_agg(id ORDER BY id)::text AS ids FROM (
-          SELECT id FROM website_worker.work WHERE state = 'owed' AND rung_at IS NULL AND ${ofSite}
+          SELECT id FROM website_worker.work WHERE state = 'owed' AND rung_at IS NULL AND lane IS NULL AND ${ofSite}
+          UNION ALL
+          SELECT id FROM website_worker.work WHERE state = 'owed' AND rung_at IS NULL AND lane IS NOT NULL AND ${ofSite}
           UNION ALL
           SELECT id FROM website_worker.work WHERE state = 'owed' AND rung_at IS NOT NULL AND ${ofSite}) owed`,
   )

@@ -32,6 +32,21 @@ export function rearm(db: Db, lost: readonly RungOnce[]): Promise<void> {
   return changeOwed(db, lost, sql`generation = w.generation + 1, rung_at = NULL`, sql`AND w.rung_at IS NOT NULL`)
 }
 
+/** Lets owed items that were not rung wait for their turn in lanes. */
+export async function park(db: Db, items: readonly { workId: number; lane: string }[]): Promise<void> {
+  const [ids, lanes] = [items.map((item) => item.workId), items.map((item) => item.lane)]
+  // Primary key; locked in id order, as every transition of many rows does.
+  await db.execute(
+    sql`WITH locked AS MATERIALIZED (
+          SELECT id FROM website_worker.work
+          WHERE id = ANY (${sql.param(ids)}::bigint[]) AND state = 'owed' AND rung_at IS NULL AND lane IS NULL
+          ORDER BY id FOR UPDATE)
+        UPDATE website_worker.work w SET lane = r.lane
+        FROM unnest(${sql.param(ids)}::bigint[], ${sql.param(lanes)}::text[]) AS r(id, lane)
+        WHERE w.id = r.id AND w.id = ANY (ARRAY(SELECT id FROM locked))`,
+  )
+}
+
 /** Where a walk through what was rung has come to. */
 export interface RungPosition {
   /** With all the digits Postgres keeps. */

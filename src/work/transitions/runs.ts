@@ -8,9 +8,11 @@ export interface Finish {
   attemptsBefore: number
   /** Lease of the run, for jobs that take one. */
   leaseToken: string | null
-  outcome: 'done' | 'retry' | 'held' | 'failed'
+  outcome: 'done' | 'retry' | 'parked' | 'held' | 'failed'
   /** How long until it runs again, ms, by the database's clock; for `retry`. */
   waitMs: number | null
+  /** Where it waits for its turn; for `parked`, and for `retry` where it will have to. */
+  lane: string | null
   error: string | null
   reason: string | null
   /** JSON text. */
@@ -88,19 +90,21 @@ export async function reclaimExpiredLeases(db: Db, maxCrashes: number): Promise<
 export async function finish(tx: Db | Tx, runs: readonly Finish[]): Promise<Set<number>> {
   const rows = runs.toSorted((a, b) => a.workId - b.workId)
   const column = <T>(pick: (run: Finish) => T, type: string) => sql`${sql.param(rows.map(pick))}::${sql.raw(type)}[]`
-  const staysHeld = sql`(w.state = 'held' AND r.outcome = 'retry')`
+  const again = sql`r.outcome IN ('retry', 'parked')`
+  const staysHeld = sql`(w.state = 'held' AND ${again})`
   // Primary key; locked in id order, as every transition of many rows does.
   const { rows: changed } = await tx.execute(
     sql`WITH locked AS MATERIALIZED (
           SELECT id FROM website_worker.work WHERE id = ANY (${column((r) => r.workId, 'bigint')}) ORDER BY id FOR UPDATE)
         UPDATE website_worker.work w
-        SET state = CASE WHEN ${staysHeld} THEN 'held' WHEN r.outcome = 'retry' THEN 'owed' ELSE r.outcome END,
+        SET state = CASE WHEN ${staysHeld} THEN 'held' WHEN ${again} THEN 'owed' ELSE r.outcome END,
             reason = CASE WHEN ${staysHeld} THEN w.reason ELSE r.reason END,
-            attempts = w.attempts + (r.outcome <> 'held')::int,
+            attempts = w.attempts + (r.outcome NOT IN ('held', 'parked'))::int,
             crashes = 0,
-            generation = w.generation + (r.outcome = 'retry')::int,
+            generation = w.generation + (${again})::int,
             next_at = CASE WHEN r.outcome = 'retry' THEN now() + r.wait_ms * interval '1 ms' ELSE w.next_at END,
-            rung_at = CASE WHEN r.outcome IN ('retry', 'held') THEN NULL ELSE w.rung_at END,
+            rung_at = CASE WHEN r.outcome IN ('done', 'failed') THEN w.rung_at END,
+            lane = r.lane,
             trigger = CASE WHEN r.outcome = 'retry' AND w.trigger NOT IN ('retry', 'replay') THEN 'schedule' ELSE w.trigger END,
             last_error = CASE WHEN r.outcome = 'done' THEN NULL ELSE coalesce(r.error, w.last_error) END,
             result = r.result::jsonb,
@@ -109,9 +113,10 @@ export async function finish(tx: Db | Tx, runs: readonly Finish[]): Promise<Set<
         FROM locked l
         JOIN unnest(${column((r) => r.workId, 'bigint')}, ${column((r) => r.attemptsBefore, 'int')},
                     ${column((r) => r.leaseToken, 'uuid')}, ${column((r) => r.outcome, 'text')},
-                    ${column((r) => r.waitMs, 'float8')}, ${column((r) => r.error, 'text')},
-                    ${column((r) => r.reason, 'text')}, ${column((r) => r.result, 'text')})
-             AS r(id, attempts_before, token, outcome, wait_ms, error, reason, result) USING (id)
+                    ${column((r) => r.waitMs, 'float8')}, ${column((r) => r.lane, 'text')},
+                    ${column((r) => r.error, 'text')}, ${column((r) => r.reason, 'text')},
+                    ${column((r) => r.result, 'text')})
+             AS r(id, attempts_before, token, outcome, wait_ms, lane, error, reason, result) USING (id)
         WHERE w.id = l.id AND CASE
           WHEN r.token IS NOT NULL THEN w.state = 'running' AND w.lease_token = r.token
           WHEN r.outcome = 'done' THEN w.state IN ('owed', 'held')
