@@ -1,6 +1,10 @@
+import { benchIsolation } from './isolation.ts'
 import { benchWebhooks } from './webhooks.ts'
 
-const benches: Record<string, () => Promise<Record<string, number>>> = { webhooks: benchWebhooks }
+const benches: Record<string, () => Promise<Record<string, number>>> = {
+  isolation: benchIsolation,
+  webhooks: benchWebhooks,
+}
 
 const args = process.argv.slice(2)
 const names = args.filter((arg) => !arg.startsWith('--'))

@@ -8,24 +8,28 @@ export interface Report {
   latencies: number[]
 }
 
-export interface BenchReceiver {
-  url: string
+export interface BenchReceivers {
+  /** One origin each. */
+  urls: string[]
   /** What came since the last report. */
   report(): Promise<Report>
+  /** Lets the first ones never answer from now on. */
+  hang(count: number): void
   close(): Promise<void>
 }
 
-/** A webhook receiver in a thread of its own that answers 200 to everything. */
-export async function startBenchReceiver(): Promise<BenchReceiver> {
-  const thread = new Worker(new URL('./receiver-thread.js', import.meta.url))
-  const [{ port }] = (await once(thread, 'message')) as [{ port: number }]
+/** Webhook receivers in a thread of their own that answer 200 to everything. */
+export async function startBenchReceivers(receivers = 1): Promise<BenchReceivers> {
+  const thread = new Worker(new URL('./receiver-thread.js', import.meta.url), { workerData: { receivers } })
+  const [{ ports }] = (await once(thread, 'message')) as [{ ports: number[] }]
   return {
-    url: `http://127.0.0.1:${port}`,
+    urls: ports.map((port) => `http://127.0.0.1:${port}`),
     async report() {
       thread.postMessage('report')
       const [report] = (await once(thread, 'message')) as [Report]
       return report
     },
+    hang: (count) => thread.postMessage({ hanging: count }),
     close: async () => void (await thread.terminate()),
   }
 }

@@ -3,38 +3,18 @@ import { Queue, Worker } from 'bullmq'
 import { sql } from 'drizzle-orm'
 import { Redis } from 'ioredis'
 import { Agent, fetch, request } from 'undici'
-import { createClient } from '../src/client/index.ts'
-import { parseConfig } from '../src/config.ts'
 import { createDatabase, type Db } from '../src/db/client.ts'
 import { acceptEvents } from '../src/db/queries/events.ts'
-import { websiteWebhooks } from '../src/db/schema/integrations.ts'
-import { websiteSites } from '../src/db/schema/sites.ts'
-import { start } from '../src/main.ts'
-import { createLogger, migrateAll } from '../src/resources.ts'
+import { migrateAll } from '../src/resources.ts'
 import { cloneDatabase, startPostgres } from '../test/fixtures/services.ts'
 import { startRedis } from '../test/fixtures/redis.ts'
-import { startBenchReceiver, type BenchReceiver } from './receiver.ts'
+import { pause, percentile, perSecond, steadily } from './measure.ts'
+import { makeSite, startProduct } from './product.ts'
+import { startBenchReceivers, type BenchReceivers } from './receiver.ts'
 
 const count = 6_000
 const concurrency = 100
-const secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'
 const data = { orderNumber: 'WEB-1001', total: '49.90', lines: [{ sku: 'A-1', quantity: 2 }] }
-
-const perSecond = (n: number, began: number) => Math.round((n * 1_000) / (performance.now() - began))
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
-const percentile = (sorted: number[], p: number) =>
-  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))] ?? 0
-
-async function makeSite(db: Db, url: string): Promise<number> {
-  const [site] = await db
-    .insert(websiteSites)
-    .values({ name: 'bench', domain: 'bench.example' })
-    .returning({ id: websiteSites.id })
-  await db
-    .insert(websiteWebhooks)
-    .values({ siteId: site?.id ?? 0, name: 'bench', event: 'order.created', targetUrl: url, secret })
-  return site?.id ?? 0
-}
 
 async function untilDelivered(db: Db, wanted: number) {
   for (;;) {
@@ -42,49 +22,38 @@ async function untilDelivered(db: Db, wanted: number) {
       sql`SELECT count(*)::int AS n FROM website_webhook_deliveries WHERE delivered_at IS NOT NULL`,
     )
     if (Number(rows[0]?.n) >= wanted) return
-    await pause(20)
+    // The count itself takes from what is measured.
+    await pause(50)
   }
 }
 
 /** Ours, from accept over the HTTP API to the ledger row. */
-async function ours(databaseUrl: string, redisUrl: string, receiver: BenchReceiver) {
-  const key = 'bench-secret-bench-secret'
-  const config = parseConfig({
-    DATABASE_URL: databaseUrl,
-    REDIS_URL: redisUrl,
-    API_KEYS: `bench:${key}`,
-    HOST: '127.0.0.1',
-    PORT: '0',
-    OUTBOUND_ALLOW_CIDRS: '127.0.0.0/8',
-    WEBHOOK_CONCURRENCY: String(concurrency),
-  })
-  const running = await start({ config, log: createLogger('error') })
-  const { db, close } = createDatabase({ url: databaseUrl, max: 2 })
+async function ours(databaseUrl: string, redisUrl: string, receiver: BenchReceivers) {
+  const env = { WEBHOOK_CONCURRENCY: String(concurrency) }
+  const product = await startProduct({ databaseUrl, redisUrl, env })
+  const { db, client } = product
   try {
-    const siteId = await makeSite(db, receiver.url)
-    const client = createClient({ url: running.url ?? '', apiKey: key })
-    await client.emitEvents(Array.from({ length: 200 }, () => ({ siteId, event: 'order.created' as const, data })))
-    await untilDelivered(db, 200)
+    const siteId = await makeSite(db, receiver.urls[0]!)
+    const emit = async (events: number) => {
+      for (let sent = 0; sent < events; sent += 500) {
+        await client.emitEvents(Array.from({ length: 500 }, () => ({ siteId, event: 'order.created' as const, data })))
+      }
+    }
+    await emit(500)
+    await untilDelivered(db, 500)
     await receiver.report()
 
     const began = performance.now()
-    for (let sent = 0; sent < count; sent += 500) {
-      await client.emitEvents(Array.from({ length: 500 }, () => ({ siteId, event: 'order.created' as const, data })))
-    }
-    await untilDelivered(db, count + 200)
+    await emit(count)
+    await untilDelivered(db, count + 500)
     const oursPerS = perSecond(count, began)
     const { total, distinct } = await receiver.report()
 
-    const steadyBegan = Date.now()
-    const sends: Promise<unknown>[] = []
-    for (let n = 0; n < 2_000; n++) {
-      const due = steadyBegan + n * 5
-      if (due > Date.now()) await pause(due - Date.now())
-      sends.push(client.emitEvent({ siteId, event: 'order.created', id: `t${Date.now()}_${n}`, data }))
-    }
-    await Promise.all(sends)
-    await untilDelivered(db, count + 2_200)
-    const latencies = (await receiver.report()).latencies.toSorted((a, b) => a - b)
+    await steadily(2_000, 5, (n) =>
+      client.emitEvent({ siteId, event: 'order.created', id: `t${Date.now()}_${n}`, data }),
+    )
+    await untilDelivered(db, count + 2_500)
+    const { latencies } = await receiver.report()
     return {
       oursPerS,
       lost: count - distinct,
@@ -94,8 +63,7 @@ async function ours(databaseUrl: string, redisUrl: string, receiver: BenchReceiv
       steadyP99Ms: percentile(latencies, 0.99),
     }
   } finally {
-    await close()
-    await running.stop()
+    await product.stop()
   }
 }
 
@@ -121,9 +89,9 @@ async function noop(redisUrl: string): Promise<number> {
 }
 
 /** The processor most people write: a select, a fetch, an insert. */
-async function naive(databaseUrl: string, redisUrl: string, receiver: BenchReceiver): Promise<number> {
+async function naive(databaseUrl: string, redisUrl: string, receiver: BenchReceivers): Promise<number> {
   const { db, close } = createDatabase({ url: databaseUrl, max: 20 })
-  const siteId = await makeSite(db, receiver.url)
+  const siteId = await makeSite(db, receiver.urls[0]!)
   const events = Array.from({ length: count }, () => ({ siteId, event: 'order.created' as const, data }))
   const ids: string[] = []
   for (let from = 0; from < count; from += 1_000) {
@@ -186,7 +154,7 @@ async function naive(databaseUrl: string, redisUrl: string, receiver: BenchRecei
 }
 
 /** Nothing but signed posts over keep-alive connections. */
-async function undici(receiver: BenchReceiver): Promise<number> {
+async function undici(receiver: BenchReceivers): Promise<number> {
   const dispatcher = new Agent({ connections: concurrency })
   const body = JSON.stringify({ type: 'order.created', data })
   const began = performance.now()
@@ -194,7 +162,7 @@ async function undici(receiver: BenchReceiver): Promise<number> {
   await Promise.all(
     Array.from({ length: concurrency }, async () => {
       while (next++ < count) {
-        const answer = await request(receiver.url, {
+        const answer = await request(receiver.urls[0]!, {
           method: 'POST',
           body,
           headers: { 'content-type': 'application/json' },
@@ -213,7 +181,7 @@ async function undici(receiver: BenchReceiver): Promise<number> {
 export async function benchWebhooks(): Promise<Record<string, number>> {
   const postgres = await startPostgres()
   const redis = await startRedis()
-  const receiver = await startBenchReceiver()
+  const receiver = await startBenchReceivers()
   const clones = [await cloneDatabase(postgres.url, 'empty'), await cloneDatabase(postgres.url, 'empty')] as const
   try {
     for (const clone of clones) await migrateAll(clone.url)
