@@ -1,8 +1,10 @@
 import { backendSwitch } from './backend-switch.ts'
 import { brokenHead } from './broken-head.ts'
+import { endlessBodies } from './endless-bodies.ts'
 import { flushStorm } from './flush-storm.ts'
 import { garbageInTheQueue } from './garbage.ts'
 import { kill9 } from './kill-9.ts'
+import { memory } from './memory.ts'
 import { oldDump } from './old-dump.ts'
 import { postgresRestart } from './postgres-restart.ts'
 import { redisDown } from './redis-down.ts'
@@ -28,4 +30,6 @@ export const scenarios: readonly Scenario[] = [
   secondRedis,
   postgresRestart,
   garbageInTheQueue,
+  memory,
+  endlessBodies,
 ]

@@ -47,22 +47,30 @@ export async function sendEvent(product: Product, siteId: number, id: string): P
   return { status: response.status, contentType, ms: performance.now() - began }
 }
 
-/** Sends events `<prefix>1` to `<prefix>n` in batches; every one must be accepted. */
-export async function sendEvents(product: Product, siteId: number, prefix: string, n: number): Promise<void> {
-  const events = Array.from({ length: n }, (_, i) => ({
+/** Sends events `<prefix>1` to `<prefix>n` in one batch; every one must be accepted. */
+export function sendEvents(product: Product, siteId: number, prefix: string, n: number): Promise<void> {
+  const ids = Array.from({ length: n }, (_, i) => `${prefix}${i + 1}`)
+  return postEvents(
+    product,
     siteId,
-    event: 'order.created',
-    id: `${prefix}${i + 1}`,
-    data: { orderNumber: `${prefix}${i + 1}` },
-  }))
+    ids.map((id) => ({ id, data: { orderNumber: id } })),
+  )
+}
+
+/** Sends `order.created` events in one batch; every one must be accepted. */
+export async function postEvents(
+  product: Product,
+  siteId: number,
+  events: readonly { id: string; data: object }[],
+): Promise<void> {
   const response = await fetch(`${product.url}/v1/events/batch`, {
     method: 'POST',
     headers,
-    body: JSON.stringify({ events }),
+    body: JSON.stringify({ events: events.map((event) => ({ siteId, event: 'order.created', ...event })) }),
   })
   const { results } = (await response.json()) as { results?: { status: number }[] }
   demand(
-    results?.length === n && results.every((result) => result.status === 202),
+    results?.length === events.length && results.every((result) => result.status === 202),
     `batch: ${response.status} ${JSON.stringify(results?.find((result) => result.status !== 202))}`,
   )
 }
