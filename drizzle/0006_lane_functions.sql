@@ -33,8 +33,10 @@ DECLARE
   v_accepted int;
   v_watermark bigint;
 BEGIN
+  -- Ids that are made begin with the time, so that they go in at the end of their indexes.
   v_ids := ARRAY(
-    SELECT coalesce(i.id, 'evt_' || replace(gen_random_uuid()::text, '-', ''))
+    SELECT coalesce(i.id, 'evt_' || lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint), 12, '0')
+      || substr(replace(gen_random_uuid()::text, '-', ''), 1, 20))
     FROM unnest(p_sites, p_ids) WITH ORDINALITY AS i(site, id, n) ORDER BY i.n
   );
 

@@ -4,11 +4,11 @@ export function createBatcher<In, Out>(options: {
   run(items: In[]): Promise<Out[]>
   /** Default: 500. */
   maxSize?: number
-  /** Batches at once. Default: 2. */
+  /** Batches at once: the next one is the larger the longer it waits. Default: 1. */
   concurrency?: number
 }) {
   const maxSize = options.maxSize ?? 500
-  const concurrency = options.concurrency ?? 2
+  const concurrency = options.concurrency ?? 1
   let waiting: { item: In; resolve(out: Out): void; reject(error: unknown): void }[] = []
   let running = 0
   let scheduled = false
