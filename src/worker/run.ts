@@ -20,6 +20,8 @@ import { createSettler } from './settle.ts'
 
 export interface RunnerDeps {
   db: Db
+  /** Where the ends of runs are written: waits for no one else's lock. */
+  endsDb: Db
   log: Logger
   metrics: Metrics
   /** What the processor is given. */
@@ -49,7 +51,7 @@ function isRing(data: unknown): data is RingData {
 /** Turns the rings of one job into runs: reads the item, does the work, writes the end. */
 export function createRunner(deps: RunnerDeps, job: JobDefinition, processor: AnyProcessor) {
   const load = createLoader(deps.db, job, processor)
-  const settle = createSettler({ db: deps.db, log: deps.log, signal: deps.writeSignal }, processor)
+  const settle = createSettler({ db: deps.endsDb, log: deps.log, signal: deps.writeSignal }, processor)
   const underWay = new Map<number, Promise<unknown>>()
 
   /** Waits out a database that is away. */

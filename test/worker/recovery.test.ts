@@ -1,6 +1,6 @@
 import { eq, sql } from 'drizzle-orm'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { createDatabase, transact } from '../../src/db/client.ts'
+import { createDatabase, transact, type Tx } from '../../src/db/client.ts'
 import { enqueueItem } from '../../src/db/queries/enqueue.ts'
 import { work } from '../../src/db/schema/worker.ts'
 import type { Outcome, RunContext } from '../../src/processors/contract.ts'
@@ -45,6 +45,36 @@ const cut = () =>
   )
 
 describe('a run whose end cannot be written yet', () => {
+  test('because someone has locked its rows keeps no other waiting, and is not done again', async () => {
+    const runs: number[] = []
+    await given(
+      async ({ n }) => {
+        runs.push(n)
+        return { kind: 'done', record: n }
+      },
+      {
+        settle: async (tx: Tx, ended: readonly { record: number }[]) => {
+          await tx.execute(
+            sql`UPDATE website_sites SET name = name WHERE id IN ${ended.map(({ record }) => record + 1)}`,
+          )
+        },
+      },
+    )
+    for (let n = 0; n < 8; n++)
+      await stack.db.execute(sql`INSERT INTO website_sites (name, domain) VALUES ('a', ${`${n}.example`})`)
+    const ids: number[] = []
+    await transact(stack.db, async (tx) => {
+      await tx.execute(sql`SELECT FROM website_sites WHERE id = 4 FOR UPDATE`)
+      for (let n = 0; n < 8; n++) ids.push(await owe(n))
+      stack.work()
+      stack.dispatcher.start()
+      for (const [n, id] of ids.entries()) if (n !== 3) await until(id, 'done')
+      expect(await itemOf(ids[3]!)).toMatchObject({ state: 'owed', attempts: 0 })
+    })
+    expect(await until(ids[3]!, 'done')).toMatchObject({ attempts: 1 })
+    expect(runs.toSorted()).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
+  })
+
   test('is not done again when the connection is cut in the middle of the write', async () => {
     let runs = 0
     let cuts = 0
