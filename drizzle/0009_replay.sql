@@ -1,2 +1,2 @@
--- Replaying deliveries.
+-- Replays need no SQL of their own: nothing to do.
 SELECT 1;

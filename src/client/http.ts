@@ -2,6 +2,7 @@ import { noAnswer, parseJson, problemOf, WorkerApiError } from './problem.ts'
 import type { NewEvent } from './schemas.ts'
 import type {
   AcceptedEvent,
+  CancelledDeliveries,
   Delivery,
   DeliveryDetail,
   DeliveryPage,
@@ -9,6 +10,7 @@ import type {
   EnqueuedJob,
   EventResult,
   Job,
+  ReplayableStatus,
   Webhook,
 } from './views.ts'
 
@@ -28,6 +30,15 @@ export interface DeliveriesFilter {
   status?: DeliveryStatus
 }
 
+/** Which deliveries of a webhook to send again; both ends belong to it. */
+export interface ReplayRequest {
+  since: Date | string
+  /** Default: the moment of the request. */
+  until?: Date | string
+  /** Where they stand now. Default: `failed`. */
+  status?: ReplayableStatus
+}
+
 /** The HTTP API, call by call. Every call throws `WorkerApiError` when it fails. */
 export interface Client {
   /** Resolves once the event is committed; its deliveries follow. */
@@ -40,6 +51,12 @@ export interface Client {
   retryJob(job: string, jobId: number | string): Promise<Job>
   cancelJob(job: string, jobId: number | string): Promise<Job>
   getWebhook(webhookId: number): Promise<Webhook>
+  /** Sends deliveries of a span of time again; follow it with `getJob('replay-webhook', jobId)`, its result is a `ReplayResult`. */
+  replayWebhook(webhookId: number, request: ReplayRequest): Promise<EnqueuedJob>
+  /** Sends a test message; what came of it is the `PingResult` of `getJob('ping-webhook', jobId)`. */
+  pingWebhook(webhookId: number): Promise<EnqueuedJob>
+  /** Cancels every delivery that is pending or held, and replays under way. Ask again while there is `more`. */
+  cancelPendingDeliveries(webhookId: number): Promise<CancelledDeliveries>
   /** Every delivery of a webhook or a site; further pages are fetched as they are needed. */
   listDeliveries(of: ({ webhookId: number } | { siteId: number }) & DeliveriesFilter): AsyncGenerator<Delivery, void>
   getDelivery(deliveryId: number): Promise<DeliveryDetail>
@@ -108,6 +125,9 @@ export function createClient(options: ClientOptions): Client {
     retryJob: (job, jobId) => post(`${jobPath(job, jobId)}/retry`),
     cancelJob: (job, jobId) => post(`${jobPath(job, jobId)}/cancel`),
     getWebhook: (webhookId) => get(`/v1/webhooks/${webhookId}`),
+    replayWebhook: (webhookId, request) => call('POST', `/v1/webhooks/${webhookId}/replay`, JSON.stringify(request)),
+    pingWebhook: (webhookId) => post(`/v1/webhooks/${webhookId}/ping`),
+    cancelPendingDeliveries: (webhookId) => post(`/v1/webhooks/${webhookId}/cancel-pending`),
     async *listDeliveries(of) {
       const path = 'webhookId' in of ? `/v1/webhooks/${of.webhookId}/deliveries` : `/v1/sites/${of.siteId}/deliveries`
       const query = new URLSearchParams(of.status === undefined ? {} : { status: of.status })

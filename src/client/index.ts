@@ -1,5 +1,5 @@
 export { createClient } from './http.ts'
-export type { Client, ClientOptions, DeliveriesFilter, SentEvent } from './http.ts'
+export type { Client, ClientOptions, DeliveriesFilter, ReplayRequest, SentEvent } from './http.ts'
 export { WorkerApiError } from './problem.ts'
 export { emitEvent, enqueue } from './transaction.ts'
 export type { DrizzleHandle, EmittedEvent, PgHandle } from './transaction.ts'

@@ -56,6 +56,21 @@ export const jobStates = ['waiting', 'delayed', 'active', 'completed', 'failed',
 /** Where a delivery can stand. */
 export const deliveryStatuses = ['pending', 'delivered', 'failed', 'held', 'cancelled'] as const
 
+/** Which deliveries a replay may be about: where they stand when it comes to them. */
+export const replayableStatuses = ['failed', 'held', 'cancelled', 'delivered'] as const
+
+/** What `POST /v1/webhooks/{id}/replay` takes. */
+export const replayRequestSchema = z
+  .strictObject({
+    since: instant,
+    until: instant.optional(),
+    status: z.enum(replayableStatuses).default('failed'),
+  })
+  .refine(({ since, until }) => until === undefined || Date.parse(since) <= Date.parse(until), {
+    path: ['since'],
+    message: 'Must not be later than `until`',
+  })
+
 /** Whether a JSON value has at most `levels` arrays and objects inside each other; never recurses deeper than that. */
 function nestsWithin(value: unknown, levels: number): boolean {
   if (typeof value !== 'object' || value === null) return true

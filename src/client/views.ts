@@ -1,5 +1,5 @@
 import type { z } from 'zod'
-import type { acceptedEventSchema, deliveryStatuses, jobStates } from './schemas.ts'
+import type { acceptedEventSchema, deliveryStatuses, jobStates, replayableStatuses } from './schemas.ts'
 
 /** What the API answers, as JSON: instants are ISO 8601 in UTC. */
 type Instant = string
@@ -104,4 +104,34 @@ export interface Webhook {
   failingSince: Instant | null
   lastSuccessAt: Instant | null
   lastFailureAt: Instant | null
+}
+
+export type ReplayableStatus = (typeof replayableStatuses)[number]
+
+/** The `result` of a finished replay. */
+export interface ReplayResult {
+  /** Deliveries there were to send again when it began. */
+  total: number
+  /** How many of them it owed again; the others were sent or ended by someone else meanwhile. */
+  replayed: number
+  /** Deliveries whose event's body is no longer kept. */
+  skipped: number
+}
+
+/** The `result` of a ping. */
+export interface PingResult {
+  /** Whether the receiver answered with a 2xx. */
+  ok: boolean
+  statusCode: number | null
+  durationMs: number
+  error: string | null
+  keyEncoding: 'base64 (whsec_)' | 'utf-8'
+  /** How many secrets signed. */
+  signatures: number
+}
+
+export interface CancelledDeliveries {
+  cancelled: number
+  /** True: there are more, ask again. */
+  more: boolean
 }

@@ -4,6 +4,9 @@ import { AppError } from '../errors.ts'
 /** How a webhook's secret was read: `base64` after `whsec_`, else its UTF-8 bytes. */
 export type SecretEncoding = 'base64' | 'utf8'
 
+/** How a person calls the encoding: what tells the two apart is the prefix. */
+export const encodingNames = { base64: 'base64 (whsec_)', utf8: 'utf-8' } as const
+
 /** The keys that sign for one webhook. */
 export interface SigningKeys {
   encoding: SecretEncoding

@@ -30,6 +30,7 @@ export async function diagnose(db: Db): Promise<Finding[]> {
     ...(await indexDrift(db, indexes, standing, pending)),
     ...(await triggerDrift(db, standing)),
     ...(await functionDrift(db)),
+    ...(await viewDrift(db)),
     ...(await timezoneSettings(db)),
     ...(readable ? await timestampsNotInUtc(db) : []),
   ]
@@ -111,7 +112,7 @@ async function functionDrift(db: Db): Promise<Finding[]> {
     sql`SELECT DISTINCT proname AS name FROM pg_proc WHERE pronamespace = 'website_worker'::regnamespace`,
   )
   const live = new Set(rows.map((row) => row.name))
-  return [...migratedFunctions()]
+  return [...migrated('FUNCTION', 'website_worker')]
     .filter((name) => !live.has(name))
     .map((name) => ({
       level: 'error',
@@ -120,11 +121,29 @@ async function functionDrift(db: Db): Promise<Finding[]> {
     }))
 }
 
-function migratedFunctions(): Set<string> {
+async function viewDrift(db: Db): Promise<Finding[]> {
+  const { rows } = await db.execute<{ name: string }>(
+    sql`SELECT viewname AS name FROM pg_views WHERE schemaname = 'public'`,
+  )
+  const live = new Set(rows.map((row) => row.name))
+  return [...migrated('VIEW', 'public')]
+    .filter((name) => !live.has(name))
+    .map((name) => ({
+      level: 'error',
+      what: `view ${name} is missing: was it dropped by the main app's migrations?`,
+      fix: 'restore it from the SQL files in drizzle/',
+    }))
+}
+
+/** What the migrations made of a kind in a schema, and didn't drop again. */
+function migrated(kind: 'FUNCTION' | 'VIEW', schema: string): Set<string> {
   const names = new Set<string>()
   for (const { tag } of readJournal()) {
     const text = readFileSync(join(packageRoot(), 'drizzle', `${tag}.sql`), 'utf8')
-    const statement = /^(CREATE(?: OR REPLACE)?|DROP) FUNCTION (?:IF EXISTS )?"?website_worker"?\."?(\w+)/gim
+    const statement = new RegExp(
+      `^(CREATE(?: OR REPLACE)?|DROP) ${kind} (?:IF EXISTS )?"?${schema}"?\\."?(\\w+)`,
+      'gim',
+    )
     for (const [, verb, name = ''] of text.matchAll(statement)) {
       if (verb?.toUpperCase() === 'DROP') names.delete(name)
       else names.add(name)

@@ -5,6 +5,9 @@ import { holdReasons } from '../queues/hold-reasons.ts'
 import { cancel, promote, retry } from '../work/transitions.ts'
 import type { AppDeps } from './deps.ts'
 
+/** What changing an item takes. */
+export type ItemDeps = Pick<AppDeps, 'db' | 'bell'>
+
 type JobState = (typeof jobStates)[number]
 
 /** BullMQ's word for where a work item stands, or one of our two. */
@@ -52,7 +55,7 @@ const switchedOff: Record<string, string> = {
  * Owes an item again, at once and from its first attempt; one that waits for a later attempt is owed now.
  * @throws AppError `conflict`, saying why that isn't possible
  */
-export async function retryItem(deps: AppDeps, item: WorkItem): Promise<void> {
+export async function retryItem(deps: ItemDeps, item: WorkItem): Promise<void> {
   const state = stateOf(item)
   if (state === 'waiting') throw new AppError('conflict', 'It waits for its turn already')
   if (state === 'active') throw new AppError('conflict', 'It is running right now')
@@ -67,13 +70,13 @@ export async function retryItem(deps: AppDeps, item: WorkItem): Promise<void> {
  * Ends an unfinished item for good.
  * @throws AppError `conflict`, saying why that isn't possible
  */
-export async function cancelItem(deps: AppDeps, item: WorkItem, by: string): Promise<void> {
+export async function cancelItem(deps: ItemDeps, item: WorkItem, by: string): Promise<void> {
   const changed = await cancel(deps.db, [item.workId], `cancelled by ${by}`)
   if (changed.length === 0) await explain(deps, item, `It is ${stateOf(item)} already`)
 }
 
 /** Says why a transition changed nothing: the item was overtaken, or `otherwise`. */
-async function explain(deps: AppDeps, { job, workId, state }: WorkItem, otherwise: string): Promise<never> {
+async function explain(deps: ItemDeps, { job, workId, state }: WorkItem, otherwise: string): Promise<never> {
   const now = await findWorkItem(deps.db, job, workId)
   if (!now) throw new AppError('not_found', 'It is no longer kept')
   throw new AppError('conflict', now.state === state ? otherwise : `It is ${stateOf(now)} by now`)

@@ -1,5 +1,11 @@
 import { z } from 'zod'
-import { acceptedEventSchema, deliveryStatuses, jobStates, newEventSchema } from '../client/schemas.ts'
+import {
+  acceptedEventSchema,
+  deliveryStatuses,
+  jobStates,
+  newEventSchema,
+  replayRequestSchema,
+} from '../client/schemas.ts'
 import { domains } from '../queues/define-job.ts'
 
 const largestId = 2_147_483_647
@@ -172,6 +178,20 @@ export const webhookBody = z
     lastFailureAt: instant.nullable(),
   })
   .meta({ id: 'Webhook' })
+
+export const replayBody = replayRequestSchema.meta({
+  id: 'Replay',
+  description:
+    'Deliveries made between two instants (ISO 8601 with an offset), both included. `until`: the moment of the request, if left out. `status`: where a delivery must stand when the replay comes to it; `failed`, if left out.',
+  examples: [{ since: '2026-03-01T00:00:00Z', until: '2026-03-02T00:00:00Z', status: 'failed' }],
+})
+
+export const cancelledBody = z
+  .object({
+    cancelled: z.int().describe('Deliveries that were pending or held.'),
+    more: z.boolean().describe('True: the time was not enough for all of them; ask again.'),
+  })
+  .meta({ id: 'CancelledDeliveries', examples: [{ cancelled: 512, more: false }] })
 
 export const siteSwitchBody = z
   .strictObject({ domain: z.enum(domains) })

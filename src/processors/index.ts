@@ -2,9 +2,11 @@ import type { JobName, Payload } from '../queues/index.ts'
 import type { Processor } from './contract.ts'
 import { deliverWebhookProcessor, type DeliverWebhookDeps } from './deliver-webhook.ts'
 import { maintainProcessor, type MaintainDeps } from './maintain.ts'
+import { pingWebhookProcessor, type PingWebhookDeps } from './ping-webhook.ts'
+import { replayWebhookProcessor, type ReplayWebhookDeps } from './replay-webhook.ts'
 
 /** Everything any processor is given. */
-export type ProcessorDeps = DeliverWebhookDeps & MaintainDeps
+export type ProcessorDeps = DeliverWebhookDeps & MaintainDeps & PingWebhookDeps & ReplayWebhookDeps
 
 // What `load` finds and `settle` writes is each processor's own business.
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -14,4 +16,6 @@ type AnyProcessor<P> = Processor<P, ProcessorDeps, any, any>
 export const processors: { [Name in JobName]: AnyProcessor<Payload<Name>> } = {
   'deliver-webhook': deliverWebhookProcessor,
   maintain: maintainProcessor,
+  'ping-webhook': pingWebhookProcessor,
+  'replay-webhook': replayWebhookProcessor,
 }

@@ -2,11 +2,15 @@ import type { z } from 'zod'
 import type { JobDefinition } from './define-job.ts'
 import { deliverWebhook } from './deliver-webhook.ts'
 import { maintain } from './maintain.ts'
+import { pingWebhook } from './ping-webhook.ts'
+import { replayWebhook } from './replay-webhook.ts'
 
 /** Every job there is. A job here without a processor of its name doesn't compile. */
 export const catalog = {
   'deliver-webhook': deliverWebhook,
   maintain,
+  'ping-webhook': pingWebhook,
+  'replay-webhook': replayWebhook,
 } as const
 
 export type JobName = keyof typeof catalog
@@ -29,5 +33,7 @@ export function configureJobs(settings: JobSettings = {}): (JobDefinition & { na
       worker: { ...worker, concurrency: settings.webhookConcurrency ?? worker.concurrency },
     },
     catalog.maintain,
+    catalog['ping-webhook'],
+    catalog['replay-webhook'],
   ]
 }

@@ -48,6 +48,29 @@ test('emits events, one or many, and reads what became of them', async () => {
   expect(await client.getWebhook(webhookId)).toMatchObject({ id: webhookId, active: true, health: 'healthy' })
 })
 
+test('replays, tests and calls off the deliveries of a webhook', async () => {
+  const replay = await client.replayWebhook(webhookId, { since: new Date(0), status: 'cancelled' })
+  expect(replay).toEqual({
+    jobId: expect.any(String),
+    state: 'waiting',
+    href: `/v1/jobs/replay-webhook/${replay.jobId}`,
+  })
+  expect(await client.getJob('replay-webhook', replay.jobId)).toMatchObject({
+    payload: { webhookId, status: 'cancelled' },
+  })
+  const ping = await client.pingWebhook(webhookId)
+  expect(await client.getJob('ping-webhook', ping.jobId)).toMatchObject({ state: 'waiting', payload: { webhookId } })
+  await client.emitEvent({ siteId, event: 'order.created', data: 1 })
+  const { cancelled, more } = await client.cancelPendingDeliveries(webhookId)
+  expect(cancelled).toBeGreaterThan(0)
+  expect(more).toBe(false)
+  expect(await client.getJob('replay-webhook', replay.jobId)).toMatchObject({ state: 'cancelled' })
+  await expect(client.replayWebhook(webhookId, { since: 'yesterday' })).rejects.toMatchObject({
+    status: 422,
+    problem: { field: 'since' },
+  })
+})
+
 test('reads and steers a job, whichever way it was enqueued', async () => {
   const { jobId } = await client.enqueue('sync-products', { siteId }, { idempotencyKey: 'k1' })
   expect(await enqueue(api.pool, 'sync-products', { siteId })).toBe(Number(jobId))

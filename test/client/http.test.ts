@@ -51,6 +51,9 @@ test('sends each call where the API expects it', async () => {
   await client.getDelivery(5)
   await client.retryDelivery(5)
   await client.cancelDelivery(5)
+  await client.replayWebhook(3, { since: new Date(0), until: '2026-01-01T00:00:00Z', status: 'held' })
+  await client.pingWebhook(3)
+  await client.cancelPendingDeliveries(3)
   expect(requests.map(({ method, path, body }) => `${method} ${path} ${body}`.trim())).toEqual([
     'POST /base/v1/events {"siteId":1,"event":"order.created","data":1,"occurredAt":"1970-01-01T00:00:00.000Z"}',
     'POST /base/v1/jobs/publish-page {"pageId":1}',
@@ -62,6 +65,9 @@ test('sends each call where the API expects it', async () => {
     'GET /base/v1/deliveries/5',
     'POST /base/v1/deliveries/5/retry',
     'POST /base/v1/deliveries/5/cancel',
+    'POST /base/v1/webhooks/3/replay {"since":"1970-01-01T00:00:00.000Z","until":"2026-01-01T00:00:00Z","status":"held"}',
+    'POST /base/v1/webhooks/3/ping',
+    'POST /base/v1/webhooks/3/cancel-pending',
   ])
   expect(requests.every(({ headers }) => headers.authorization === 'Bearer key')).toBe(true)
   expect(requests.map(({ headers }) => headers['idempotency-key'])).toContain('abc')

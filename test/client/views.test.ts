@@ -15,5 +15,6 @@ test('types every answer as the API declares it', () => {
   expectTypeOf<Answer<typeof api.jobBody>>().toEqualTypeOf<views.Job>()
   expectTypeOf<Answer<typeof api.deliveryPageBody>>().toEqualTypeOf<views.DeliveryPage>()
   expectTypeOf<Answer<typeof api.deliveryDetailBody>>().toEqualTypeOf<views.DeliveryDetail>()
+  expectTypeOf<Answer<typeof api.cancelledBody>>().toEqualTypeOf<views.CancelledDeliveries>()
   expectTypeOf<Answer<typeof api.webhookBody>>().toEqualTypeOf<views.Webhook>()
 })

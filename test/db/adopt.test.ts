@@ -31,7 +31,8 @@ test('adopts tables of another owner with rows in them, and leaves tables, rows 
 
   await migrate(database.url)
 
-  expect(await readCatalogue(database.pool, { kinds: [...kinds] })).toEqual(before)
+  const after = await readCatalogue(database.pool, { kinds: [...kinds] })
+  expect(after.filter((line) => !line.includes(' website_webhook_delivery_log'))).toEqual(before)
   const { rows } = await database.pool.query(`
     SELECT delivery_watermark::int, adopted, (SELECT count(*)::int FROM website_webhook_deliveries) AS deliveries,
       (SELECT bool_or(enabled) FROM website_worker.domains) AS "anyDomainOn",

@@ -120,6 +120,11 @@ const drifts: [name: string, change: string, finding: { level: 'error' | 'warnin
     { level: 'error', what: 'website_worker.hold_reason is missing' },
   ],
   [
+    'a dropped view',
+    'DROP VIEW website_webhook_delivery_log',
+    { level: 'error', what: 'website_webhook_delivery_log is missing', fix: 'drizzle/' },
+  ],
+  [
     'rows written in a timezone ahead of UTC',
     `SET timezone = 'Asia/Kolkata'; INSERT INTO website_pageviews (page_url) VALUES ('/'); SET timezone = 'UTC'`,
     { level: 'error', what: 'website_pageviews has rows created 3' },

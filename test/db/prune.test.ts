@@ -32,3 +32,14 @@ test('an item that is owed again while old ones are removed stays', async () => 
   expect(await pruning).toMatchObject({ workItems: 1 })
   expect(await keys()).toEqual(['again', 'recent'])
 })
+
+test('how far a replay came is kept as long as its item', async () => {
+  const { rows } = await database.db.execute(
+    sql`WITH item AS (INSERT INTO website_worker.work (job, key, payload) VALUES ('replay-webhook', '1', '{}') RETURNING id)
+        INSERT INTO website_worker.webhook_replays (work_id, last_id, total)
+        SELECT id, 1, 1 FROM item UNION ALL SELECT 999999, 1, 1 RETURNING work_id`,
+  )
+  expect(await prune()).toMatchObject({ replays: 1 })
+  const left = await database.db.execute(sql`SELECT work_id FROM website_worker.webhook_replays`)
+  expect(left.rows).toEqual(rows.slice(0, 1))
+})

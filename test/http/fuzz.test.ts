@@ -53,15 +53,22 @@ const job = near({
   mode: fc.constantFrom('full', 'incremental'),
   skus: fc.array(fc.string({ unit: 'grapheme' })),
 })
+const replay = near({
+  since: fc.constantFrom('2026-01-01T00:00:00Z', '0000-01-01T00:00:00+23:59', '2999-01-01T00:00:00Z'),
+  until: fc.constantFrom('2026-01-02T00:00:00Z', '9999-12-31T23:59:59-23:59', undefined),
+  status: fc.constantFrom('failed', 'held', 'cancelled', 'delivered', undefined),
+})
 const domain = near({ domain: fc.constantFrom('webhooks', 'erp') })
 const bodies = fc.oneof(
-  fc.oneof(json, event, batch, job, domain).map(encode),
+  fc.oneof(json, event, batch, job, domain, replay).map(encode),
   fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)),
 )
 const urls = fc.oneof(
   path.map((name) => `/v1/jobs/${name}`),
   fc.tuple(path, path).map(([name, id]) => `/v1/jobs/${name}/${id}`),
-  fc.tuple(path, fc.constantFrom('', '/deliveries')).map(([id, rest]) => `/v1/webhooks/${id}${rest}`),
+  fc
+    .tuple(path, fc.constantFrom('', '/deliveries', '/replay', '/ping', '/cancel-pending'))
+    .map(([id, rest]) => `/v1/webhooks/${id}${rest}`),
   fc.tuple(path, fc.constantFrom('/deliveries', '/pause', '/resume')).map(([id, rest]) => `/v1/sites/${id}${rest}`),
   fc
     .tuple(fc.constantFrom('jobs/sync-products', 'deliveries'), path, fc.constantFrom('', '/retry', '/cancel'))
@@ -82,6 +89,7 @@ const targets: fc.Arbitrary<[string, string | Buffer]> = fc.oneof(
   { arbitrary: to('/v1/events/batch', batch), weight: 1 },
   { arbitrary: to('/v1/jobs/sync-products', job), weight: 1 },
   { arbitrary: to('/v1/sites/1/pause', domain), weight: 1 },
+  { arbitrary: to('/v1/webhooks/1/replay', replay), weight: 1 },
 )
 const headers = fc.record(
   {

@@ -55,6 +55,9 @@ it('is OpenAPI 3.1 and describes every route, and nothing else', () => {
     'POST /v1/jobs/{job}/{jobId}/retry',
     'POST /v1/sites/{id}/pause',
     'POST /v1/sites/{id}/resume',
+    'POST /v1/webhooks/{id}/cancel-pending',
+    'POST /v1/webhooks/{id}/ping',
+    'POST /v1/webhooks/{id}/replay',
   ])
 })
 

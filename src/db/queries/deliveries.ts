@@ -53,19 +53,20 @@ export interface DeliveryPage {
 /** Ledger rows that one page looks at, at most. */
 const pageWindow = 10_000
 
-const latestItem = sql`
+/** The latest work item of ledger row `d`, which decides what comes next. */
+export const latestItem = sql`
   SELECT k.id, k.state, k.reason, k.next_at FROM website_worker.work k
   WHERE k.job = 'deliver-webhook' AND k.key = d.id::text ORDER BY k.id DESC LIMIT 1`
 
 // A resend that is under way is pending, although it was delivered before; one that failed again stays delivered.
 // The work item goes 7 days after its end: an undelivered row without one has failed.
-const status = sql`
+export const deliveryStatus = sql`
   CASE WHEN k.state IN ('owed', 'running') THEN 'pending' WHEN k.state = 'held' THEN 'held'
        WHEN d.delivered_at IS NOT NULL THEN 'delivered' WHEN k.state = 'cancelled' THEN 'cancelled' ELSE 'failed' END`
 
 const columns = sql`
   d.id, d.webhook_id AS "webhookId", w.site_id AS "siteId", d.event_id AS "eventId",
-  coalesce(e.event, w.event) AS event, ${status} AS status,
+  coalesce(e.event, w.event) AS event, ${deliveryStatus} AS status,
   CASE WHEN k.state IN ('held', 'cancelled') THEN k.reason END AS reason,
   d.status_code AS "statusCode", coalesce(d.attempts, 0) AS attempts,
   CASE WHEN k.state = 'owed' THEN k.next_at END AS "nextAt", d.error_message AS error, d.response_body AS "responseBody",
@@ -110,7 +111,7 @@ export async function findDelivery(db: Db, id: number): Promise<Delivery | undef
 
 /** Its HTTP requests, oldest first, as far as they are kept. */
 export function listAttempts(db: Db, deliveryId: number) {
-  // webhook_attempts_delivery.
+  // Primary key (delivery_id, id).
   return db
     .select({
       attempt: webhookAttempts.attempt,
@@ -125,6 +126,10 @@ export function listAttempts(db: Db, deliveryId: number) {
     .orderBy(asc(webhookAttempts.id))
     .limit(1_000)
 }
+
+/** What the work item of event `e` for webhook `w` is called: with the host alone, since the rest of a URL may hold a secret. */
+export const deliveryLabel = sql`left(e.event || ' → ' || coalesce(substring(translate(w.target_url, chr(92), '/')
+  FROM '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#@[:space:][:cntrl:]]+)'), 'webhook ' || w.id), 120)`
 
 /** Whether the body that a resend would send is still kept. */
 export async function hasEventBody(db: Db, deliveryId: number): Promise<boolean> {
@@ -142,12 +147,10 @@ export async function hasEventBody(db: Db, deliveryId: number): Promise<boolean>
  * @returns the new item, to be rung if `rung` was promised; undefined when there is an unfinished one by now, or it is held
  */
 export async function oweDelivery(db: Db, deliveryId: number, rung: boolean): Promise<Ring | undefined> {
-  // Primary keys; work_unfinished_key. The label has the host alone, since the rest of a URL may hold a secret.
+  // Primary keys; work_unfinished_key.
   const { rows } = await db.execute(sql`
     INSERT INTO website_worker.work (job, key, site_id, payload, label, state, reason, trigger, rung_at)
-    SELECT 'deliver-webhook', d.id::text, w.site_id, jsonb_build_object('deliveryId', d.id),
-      left(e.event || ' → ' || coalesce(substring(translate(w.target_url, chr(92), '/')
-        FROM '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#@[:space:][:cntrl:]]+)'), 'webhook ' || w.id), 120),
+    SELECT 'deliver-webhook', d.id::text, w.site_id, jsonb_build_object('deliveryId', d.id), ${deliveryLabel},
       CASE WHEN h.reason IS NULL THEN 'owed' ELSE 'held' END, h.reason, 'retry',
       CASE WHEN ${rung} AND h.reason IS NULL THEN now() END
     FROM public.website_webhook_deliveries d
@@ -192,7 +195,7 @@ export async function listDeliveries(db: Db, filter: DeliveryFilter): Promise<De
       : filter.status === 'delivered'
         ? sql`d.delivered_at IS NOT NULL`
         : sql`true`
-  const wanted = filter.status ? sql`${possible} AND ${status} = ${filter.status}` : sql`true`
+  const wanted = filter.status ? sql`${possible} AND ${deliveryStatus} = ${filter.status}` : sql`true`
   // idx_website_webhooks_site_id; the ledger by (webhook_id, id); work_job_key and primary keys for the page.
   const { rows } = await db.execute(sql`
     WITH hooks AS MATERIALIZED (${hooks}), scanned AS MATERIALIZED (

@@ -33,6 +33,14 @@ export async function pruneOwnTables(db: Db, options: PruneOptions): Promise<Rec
             WHERE finished_at < now() - interval '7 days' ORDER BY finished_at LIMIT ${batch}) old
           WHERE w.id = old.id AND w.finished_at < now() - interval '7 days'`,
     ),
+    // Primary keys; those of replays that failed or were cancelled, and are no longer kept.
+    replays: await untilDone(
+      db,
+      signal,
+      sql`DELETE FROM website_worker.webhook_replays WHERE work_id IN (
+            SELECT r.work_id FROM website_worker.webhook_replays r
+            WHERE NOT EXISTS (SELECT FROM website_worker.work w WHERE w.id = r.work_id) LIMIT ${batch})`,
+    ),
     // events_body_kept.
     eventBodies: await untilDone(
       db,

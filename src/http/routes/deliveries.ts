@@ -2,23 +2,19 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import type { z } from 'zod'
 import {
   findDelivery,
-  hasEventBody,
   listAttempts,
   listDeliveries,
-  oweDelivery,
   type Delivery,
   type DeliveryFilter,
 } from '../../db/queries/deliveries.ts'
-import { findWorkItem } from '../../db/queries/jobs.ts'
 import { siteExists, webhookExists } from '../../db/queries/webhooks.ts'
 import { AppError } from '../../errors.ts'
-import { deliverWebhook } from '../../queues/deliver-webhook.ts'
 import { noBody } from '../body.ts'
 import { readCursor, writeCursor } from '../cursor.ts'
 import type { AppDeps } from '../deps.ts'
-import { cancelItem, retryItem } from '../items.ts'
 import { answer, problems } from '../openapi.ts'
 import { deliveryDetailBody, deliveryPageBody, deliveryQuery, idParams } from '../schemas.ts'
+import { cancelDelivery, resendDelivery } from '../webhook-actions.ts'
 
 const viewDelivery = ({ workId, ...delivery }: Delivery) => ({
   ...delivery,
@@ -45,25 +41,6 @@ export const deliveryRoutes =
       const before = cursor === undefined ? undefined : readCursor(cursor)
       const { items, next } = await listDeliveries(deps.db, { of, status, before, limit })
       return { items: items.map(viewDelivery), nextCursor: next === null ? null : writeCursor(next) }
-    }
-
-    /** Sends a delivery again, also when its work item is no longer kept, as long as its event's body is. */
-    async function resend(delivery: Delivery): Promise<void> {
-      const item =
-        delivery.workId === null ? undefined : await findWorkItem(deps.db, deliverWebhook.name, delivery.workId)
-      if ((!item || item.finishedAt) && !(await hasEventBody(deps.db, delivery.id))) {
-        throw new AppError('conflict', "It can't be sent again: the event's body is no longer kept")
-      }
-      if (item) return retryItem(deps, item)
-      const rung = deps.bell.ready()
-      const ring = await oweDelivery(deps.db, delivery.id, rung)
-      if (rung && ring) deps.bell.ring([ring])
-    }
-
-    async function cancelDelivery({ workId }: Delivery, by: string): Promise<void> {
-      const item = workId === null ? undefined : await findWorkItem(deps.db, deliverWebhook.name, workId)
-      if (!item) throw new AppError('conflict', 'It is over already')
-      await cancelItem(deps, item, by)
     }
 
     for (const owner of ['webhook', 'site'] as const) {
@@ -123,7 +100,7 @@ export const deliveryRoutes =
         },
         async ({ params: { id }, principal }) => {
           const delivery = await find(id)
-          await (action === 'retry' ? resend(delivery) : cancelDelivery(delivery, principal.name))
+          await (action === 'retry' ? resendDelivery(deps, delivery) : cancelDelivery(deps, delivery, principal.name))
           return detail(id)
         },
       )
