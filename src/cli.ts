@@ -1,5 +1,7 @@
 #!/usr/bin/env node
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { createTerminal } from './cli/terminal.ts'
+import { addWebhookCommands } from './cli/webhooks.ts'
 import { parseConfig } from './config.ts'
 import { diagnose } from './db/doctor.ts'
 import { createDatabase, type Db } from './db/client.ts'
@@ -114,6 +116,8 @@ program
       }
     }),
   )
+
+addWebhookCommands(program, { onDatabase, terminal: createTerminal(process.stdout) })
 
 program
   .command('uninstall')

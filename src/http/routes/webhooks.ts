@@ -6,12 +6,17 @@ import { answer, problems } from '../openapi.ts'
 import { idParams, webhookBody } from '../schemas.ts'
 
 /** A URL for showing: what may hold a secret (user, password, query, fragment) is left out. Any text is taken. */
-export const publicUrl = (url: string) =>
-  url.replace(/[?#].*$/s, '').replace(/^([a-z][a-z\d+.-]*:)?([/\\]*)[^/\\]*@/i, '$1$2')
+const publicUrl = (url: string) => url.replace(/[?#].*$/s, '').replace(/^([a-z][a-z\d+.-]*:)?([/\\]*)[^/\\]*@/i, '$1$2')
 
 function healthOf({ isActive, disabledAt, failingSince }: WebhookRow) {
   if (!isActive) return disabledAt ? 'disabled' : 'off'
   return failingSince ? 'failing' : 'healthy'
+}
+
+/** A webhook as it is shown, without what may be secret. */
+export function viewWebhook(row: WebhookRow) {
+  const { isActive, targetUrl, ...rest } = row
+  return { ...rest, targetUrl: publicUrl(targetUrl), active: isActive === true, health: healthOf(row) } as const
 }
 
 /** How a webhook fares. */
@@ -32,8 +37,7 @@ export const webhookRoutes =
       async ({ params: { id } }) => {
         const row = await findWebhook(deps.db, id)
         if (!row) throw new AppError('not_found', `There is no webhook ${id}`)
-        const { isActive, targetUrl, ...rest } = row
-        return { ...rest, targetUrl: publicUrl(targetUrl), active: isActive === true, health: healthOf(row) } as const
+        return viewWebhook(row)
       },
     )
   }

@@ -1,0 +1,57 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import type { Db } from '../db/client.ts'
+import { findWorkItem, type WorkItem } from '../db/queries/jobs.ts'
+import { AppError } from '../errors.ts'
+import type { Terminal } from './terminal.ts'
+
+const askMs = 250
+
+export interface FollowOptions {
+  onLook?(item: WorkItem): void
+  /** How long no worker may take it up, ms. */
+  patienceMs: number
+}
+
+/**
+ * Waits until a work item has ended.
+ * @throws AppError when it is held or failed, was cancelled, or no worker takes it up
+ */
+export async function follow(db: Db, job: string, workId: number, options: FollowOptions): Promise<WorkItem> {
+  let waitsSince = performance.now()
+  for (;;) {
+    const item = await findWorkItem(db, job, workId)
+    if (!item) throw new AppError('not_found', `Job ${workId} is no longer kept`)
+    options.onLook?.(item)
+    const { state, due, reason, lastError } = item
+    if (state === 'done') return item
+    if (state === 'failed') throw new AppError('conflict', `Failed: ${lastError ?? reason ?? 'no reason noted'}`)
+    if (state === 'cancelled') throw new AppError('conflict', `It was ${reason ?? 'cancelled'}`)
+    if (state === 'held') throw new AppError('conflict', `It waits, since it is held: ${reason}. Job ${workId} stays`)
+    if (state === 'running' || !due) waitsSince = performance.now()
+    if (performance.now() - waitsSince > options.patienceMs) {
+      throw new AppError(
+        'unavailable',
+        `No worker has taken it up: is one running? Job ${workId} stays, and waits for it`,
+      )
+    }
+    await wait(askMs)
+  }
+}
+
+const width = 30
+
+/** Shows a replay's progress: a bar that is drawn over on a terminal, else a line for every tenth. */
+export function createProgressLine(terminal: Terminal): (item: WorkItem) => void {
+  let shown = ''
+  return ({ progress }) => {
+    const { total, replayed, percent } = (progress ?? {}) as { total?: number; replayed?: number; percent?: number }
+    if (total === undefined || percent === undefined) return
+    const filled = Math.floor((percent * width) / 100)
+    const bar = `[${'#'.repeat(filled)}${'-'.repeat(width - filled)}] `
+    const line = `${terminal.draw ? bar : ''}${terminal.draw ? percent : Math.floor(percent / 10) * 10} % of ${total}`
+    if (line === shown) return
+    shown = line
+    if (terminal.draw) terminal.draw(`${line}: ${replayed} sent again`)
+    else terminal.print(line)
+  }
+}
