@@ -105,7 +105,7 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
   releasers.add('outbound connections', sender.close)
   const retry = jobs.find((job) => job.name === 'deliver-webhook')?.retry ?? catalog['deliver-webhook'].retry
   // The rows of one run that someone has locked must not hold up the ends of the others.
-  const endsDb = parts.open({ max: 6, lockTimeoutMs: 200 })
+  const endsDb = parts.open({ max: 6, lockTimeoutMs: 200, byKey: true })
   const workers = startWorkers(
     {
       db,

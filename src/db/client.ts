@@ -19,6 +19,8 @@ export interface DatabaseOptions {
   lockTimeoutMs?: number
   /** How long a statement may run. Default: 60000. */
   statementTimeoutMs?: number
+  /** Every statement names its rows by key: a table that grew faster than its statistics must not be read whole. Default: false. */
+  byKey?: boolean
 }
 
 export interface Database {
@@ -40,7 +42,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
     connectionTimeoutMillis: 5_000,
-    options: `-c timezone=UTC -c statement_timeout=${statementTimeoutMs} -c lock_timeout=${lockTimeoutMs}`,
+    options: `-c timezone=UTC -c statement_timeout=${statementTimeoutMs} -c lock_timeout=${lockTimeoutMs}${options.byKey ? ' -c enable_seqscan=off' : ''}`,
     // For a server that went silent and can't keep its own timeout.
     query_timeout: statementTimeoutMs + 5_000,
   })

@@ -92,11 +92,9 @@ export async function finish(tx: Db | Tx, runs: readonly Finish[]): Promise<Set<
   const column = <T>(pick: (run: Finish) => T, type: string) => sql`${sql.param(rows.map(pick))}::${sql.raw(type)}[]`
   const again = sql`r.outcome IN ('retry', 'parked')`
   const staysHeld = sql`(w.state = 'held' AND ${again})`
-  // Primary key; locked in id order, as every transition of many rows does.
+  // Primary key, row by row in id order; where two such statements meet otherwise, the loser of the deadlock tries again.
   const { rows: changed } = await tx.execute(
-    sql`WITH locked AS MATERIALIZED (
-          SELECT id FROM website_worker.work WHERE id = ANY (${column((r) => r.workId, 'bigint')}) ORDER BY id FOR UPDATE)
-        UPDATE website_worker.work w
+    sql`UPDATE website_worker.work w
         SET state = CASE WHEN ${staysHeld} THEN 'held' WHEN ${again} THEN 'owed' ELSE r.outcome END,
             reason = CASE WHEN ${staysHeld} THEN w.reason ELSE r.reason END,
             attempts = w.attempts + (r.outcome NOT IN ('held', 'parked'))::int,
@@ -110,14 +108,13 @@ export async function finish(tx: Db | Tx, runs: readonly Finish[]): Promise<Set<
             result = r.result::jsonb,
             lease_until = NULL, lease_token = NULL,
             finished_at = CASE WHEN r.outcome IN ('done', 'failed') THEN now() END
-        FROM locked l
-        JOIN unnest(${column((r) => r.workId, 'bigint')}, ${column((r) => r.attemptsBefore, 'int')},
+        FROM unnest(${column((r) => r.workId, 'bigint')}, ${column((r) => r.attemptsBefore, 'int')},
                     ${column((r) => r.leaseToken, 'uuid')}, ${column((r) => r.outcome, 'text')},
                     ${column((r) => r.waitMs, 'float8')}, ${column((r) => r.lane, 'text')},
                     ${column((r) => r.error, 'text')}, ${column((r) => r.reason, 'text')},
                     ${column((r) => r.result, 'text')})
-             AS r(id, attempts_before, token, outcome, wait_ms, lane, error, reason, result) USING (id)
-        WHERE w.id = l.id AND CASE
+             AS r(id, attempts_before, token, outcome, wait_ms, lane, error, reason, result)
+        WHERE w.id = r.id AND CASE
           WHEN r.token IS NOT NULL THEN w.state = 'running' AND w.lease_token = r.token
           WHEN r.outcome = 'done' THEN w.state IN ('owed', 'held')
           ELSE w.state IN ('owed', 'held') AND w.attempts = r.attempts_before END
