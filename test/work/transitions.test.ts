@@ -54,6 +54,7 @@ const end = (row: { id: number; attempts: number; token: string | null }, outcom
       leaseToken: row.token,
       outcome,
       waitMs: outcome === 'retry' ? 0 : null,
+      lane: null,
       error: null,
       reason: outcome === 'held' ? 'h' : null,
       result: null,
