@@ -1,11 +1,13 @@
 -- The origin of a URL as its deliveries share it: scheme, host and port in lower case, without the scheme's own port, and
--- without user, path and query, which may hold a secret. Null for what has none.
+-- without user, path and query, which may hold a secret. Null for what has none. Tabs and line breaks don't count, and no
+-- host ends before a URL parser ends it: nobody's deliveries may count as another's.
 CREATE OR REPLACE FUNCTION website_worker.lane_of(url text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
   SELECT regexp_replace(lower(
-    substring(translate(url, chr(92), '/') FROM '^([A-Za-z][A-Za-z0-9+.-]*://)') ||
-    substring(translate(url, chr(92), '/') FROM '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#@[:space:][:cntrl:]]+)')),
+    substring(u.url FROM '^([A-Za-z][A-Za-z0-9+.-]*://)') ||
+    substring(u.url FROM '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#@[:space:][:cntrl:]]{1,255})(?:[/?#]|$)')),
     '^(http:.*):80$|^(https:.*):443$', concat(chr(92), '1', chr(92), '2'))
+  FROM (SELECT translate(url, concat(chr(92), chr(9), chr(10), chr(13)), '/') AS url) u
 $$;
 --> statement-breakpoint
 -- Whether what is owed to an origin waits for its turn in a lane: it can't take all of it now, or a person set a limit.

@@ -1,8 +1,11 @@
 /** Shares one process's requests among the remotes they go to. */
 export interface Gate {
-  /** Takes a place for a request to a remote; null when it has to wait its turn elsewhere. Call what comes back once it is over. */
-  enter(remote: string): Promise<(() => void) | null>
+  /** Takes a place for a request to a remote; null when it has to wait its turn elsewhere. */
+  enter(remote: string): Promise<Leave | null>
 }
+
+/** Gives a place back once the request is over, and tells whether it was answered. */
+export type Leave = (answered: boolean) => void
 
 export interface GateOptions {
   /** Requests at a time, over all remotes. */
@@ -13,33 +16,42 @@ export interface GateOptions {
 
 interface Remote {
   inFlight: number
+  /** Places it may use where they are free: more with every answer. */
+  earned: number
   waiting: Set<() => void>
   /** Nothing has ended for as long as someone waited. */
   isStuck: boolean
 }
 
+/** What a remote may use before it has answered. */
+const firstPlaces = 8
+
 /**
- * A remote may use as many places as it leaves free: alone it gets half of them, and however many remotes hang there is
- * always room for one that doesn't. (The dynamic threshold of Choudhury and Hahne, 1998.) What finds no place waits a
- * moment, since a remote that answers soon has room again; once that was in vain the next ones don't wait.
+ * A remote may use as many places as it leaves free (the dynamic threshold of Choudhury and Hahne, 1998): alone it gets
+ * half of them, and the more remotes hang the fewer each of them holds. That alone would let seven that begin to hang one
+ * after the other take all of a hundred places, so each begins with a few and earns more by its answers, twice as many in
+ * the time of one answer. What finds no place waits a moment, since a remote that answers soon has room again; once that was in vain the next ones don't wait.
  */
 export function createGate({ capacity, patienceMs = 250 }: GateOptions): Gate {
   const remotes = new Map<string, Remote>()
   let inFlight = 0
 
   const hasRoom = (remote: Remote) =>
-    remote.inFlight === 0 ? inFlight < capacity : remote.inFlight < capacity - inFlight
+    remote.inFlight === 0 ? inFlight < capacity : remote.inFlight < Math.min(remote.earned, capacity - inFlight)
 
-  function take(name: string, remote: Remote): () => void {
+  function take(name: string, remote: Remote): Leave {
     remote.inFlight++
     inFlight++
     let over = false
-    return () => {
+    return (answered) => {
       if (over) return
       over = true
       remote.inFlight--
       inFlight--
       remote.isStuck = false
+      remote.earned = answered
+        ? Math.min(capacity, remote.earned + 1)
+        : Math.max(firstPlaces, Math.floor(remote.earned / 2))
       if (remote.inFlight === 0 && remote.waiting.size === 0) remotes.delete(name)
       admit(remote)
       // A place that its own remote can't use may be what another waits for.
@@ -57,7 +69,7 @@ export function createGate({ capacity, patienceMs = 250 }: GateOptions): Gate {
 
   return {
     enter(name) {
-      const remote = remotes.get(name) ?? { inFlight: 0, waiting: new Set(), isStuck: false }
+      const remote = remotes.get(name) ?? { inFlight: 0, earned: firstPlaces, waiting: new Set(), isStuck: false }
       remotes.set(name, remote)
       if (remote.waiting.size === 0 && hasRoom(remote)) return Promise.resolve(take(name, remote))
       if (remote.isStuck) return Promise.resolve(null)

@@ -95,11 +95,12 @@ export const deliverWebhookProcessor: Processor<
     if (loaded.eventId === null || !loaded.isEventStored) return unsent('the event is no longer stored')
     if (loaded.body === null) return unsent("the event's payload was removed after its retention period")
 
-    const leave = hasItsTurn(loaded, rungBy) ? await deps.gate.enter(lane) : null
+    if (!hasItsTurn(loaded, rungBy)) return { kind: 'parked', lane }
+    const leave = await deps.gate.enter(lane)
     if (!leave) return { kind: 'parked', lane, record: { attempt: null, news: { ...noNews, lane, parked: 1 } } }
     const at = deps.now?.() ?? new Date()
     const custom = customHeaders(loaded.headers)
-    let answer: Answer | NoAnswer
+    let answer: Answer | NoAnswer | undefined
     try {
       const timestamp = Math.floor(at.getTime() / 1_000)
       const body = Buffer.from(loaded.body)
@@ -117,7 +118,7 @@ export const deliverWebhookProcessor: Processor<
       if (error instanceof AppError) return unsent(error.message)
       throw error
     } finally {
-      leave()
+      leave(answer?.kind === 'answer')
     }
 
     const nowMs = at.getTime() + answer.durationMs

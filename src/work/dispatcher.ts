@@ -11,6 +11,7 @@ import { beginEpoch, keepEpoch } from './epoch.ts'
 import { ringLanes } from './lanes.ts'
 import { lead, stepDown } from './leader.ts'
 import { createLostRingSweep } from './lost-rings.ts'
+import { createMovedSweep } from './moved.ts'
 import { createDueRinger, type LanesOf } from './ring-due.ts'
 import { owedBySchedule } from './schedules.ts'
 import { createReleaseSweep, reclaimExpiredLeases } from './transitions.ts'
@@ -48,6 +49,7 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
   const holder = randomUUID()
   const sweepLostRings = createLostRingSweep(deps)
   const releaseUnblocked = createReleaseSweep(deps)
+  const sweepMoved = createMovedSweep({ ...deps, lanesOf: deps.lanesOf ?? new Map() })
   const ringDue = createDueRinger(deps)
   const jobNames = deps.jobs.map((job) => job.name)
   let ticks = 0
@@ -103,6 +105,7 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
     if (slow || releasing) yield ['released holds', releaseHolds]
     yield ['schedules', () => owedBySchedule(deps.db, deps.log)]
     for (const [job, discover] of deps.discover) yield [`discovery of ${job}`, () => discover(deps.db)]
+    if (slow) yield ['moved', sweepMoved]
     yield ['rings', () => ringDue(deps.jobs, stillLeading)]
     yield ['lanes', () => ringLanes(deps)]
     if (slow && deps.backend.ready()) yield ['lost rings', sweepLostRings]

@@ -1,9 +1,10 @@
-import { sql, type SQL } from 'drizzle-orm'
+import { sql } from 'drizzle-orm'
 import type { Logger } from 'pino'
-import type { Db } from '../db/client.ts'
-import { firstWindow } from '../db/queries/lanes.ts'
+import { transact, type Db, type Tx } from '../db/client.ts'
+import { openLanes } from '../db/queries/lanes.ts'
 import { messageOf } from '../errors.ts'
 import type { Bell } from './bell.ts'
+import { horizonMs, mostPerLane } from './ring-due.ts'
 import { unmarkRung, type Ring } from './transitions.ts'
 
 /** Items that wait for their turn in a lane, as the partial index work_parked has them. */
@@ -12,14 +13,8 @@ const parked = sql`w.state = 'owed' AND w.rung_at IS NULL AND w.lane IS NOT NULL
 /** How far ahead of its time an item of a lane with a limited rate is rung, s. */
 const paceAheadSeconds = 2
 
-/** Every lane in which something waits: one probe of work_parked each. */
-const parkedLanes = sql`
-  WITH RECURSIVE found AS (
-    (SELECT w.lane FROM website_worker.work w WHERE ${parked} ORDER BY w.lane LIMIT 1)
-    UNION ALL
-    SELECT (SELECT w.lane FROM website_worker.work w WHERE ${parked} AND w.lane > f.lane ORDER BY w.lane LIMIT 1)
-    FROM found f WHERE f.lane IS NOT NULL)
-  SELECT lane FROM found WHERE lane IS NOT NULL`
+/** Lanes whose rows are locked together. */
+const lanesAtOnce = 200
 
 /** What holds for lane `l`: the limit a person set for it, or for all. */
 const limits = sql`
@@ -33,17 +28,26 @@ export interface LaneDeps {
   log: Logger
 }
 
-/** Rings what has its turn in some lanes. Returns how many. */
-async function ringTurns({ db, bell, log }: LaneDeps, lanes: SQL): Promise<number> {
+/** Marks what has its turn in some lanes as rung, and tells what to ring. */
+async function takeTurns(tx: Tx, lanes: readonly string[]): Promise<Ring[]> {
+  // lanes_pkey. A statement of its own: the next one sees all that was rung by whoever held these rows before, so that
+  // two processes don't fill the same room.
+  const { rows: locked } = await tx.execute(
+    sql`SELECT l.lane FROM website_worker.lanes l WHERE l.lane = ANY (${sql.param(lanes)}::text[])
+        ORDER BY l.lane FOR UPDATE SKIP LOCKED`,
+  )
+  if (locked.length === 0) return []
   // lanes_pkey and lane_limits_pkey; work_lane_rung for what is in the queue, work_parked for what is next, then primary
-  // keys. The lane's row is locked, so that two processes don't fill the same room.
-  const { rows } = await db.execute(
+  // keys. A lane is never paced further ahead than its rate asks for: the rate may have been lower.
+  const { rows } = await tx.execute(
     sql`WITH lanes AS MATERIALIZED (
-          SELECT l.lane, m.requests_per_second AS rate, greatest(l.paced_until, now()) AS paced_until,
+          SELECT l.lane, m.requests_per_second AS rate,
+            least(greatest(l.paced_until, now()),
+                  now() + (${paceAheadSeconds} + 1 / m.requests_per_second) * interval '1 s') AS paced_until,
             CASE WHEN l.open_until > now() THEN 0 WHEN l.opens > 0 THEN 1
                  ELSE least(l."window", coalesce(m.max_concurrent, l."window")) END AS allowed
           FROM website_worker.lanes l ${limits}
-          WHERE l.lane IN (${lanes}) ORDER BY l.lane FOR UPDATE OF l SKIP LOCKED),
+          WHERE l.lane = ANY (${sql.param(locked.map((row) => row.lane))}::text[])),
         room AS MATERIALIZED (
           SELECT l.*, least(
             l.allowed - (SELECT count(*) FROM (
@@ -74,12 +78,17 @@ async function ringTurns({ db, bell, log }: LaneDeps, lanes: SQL): Promise<numbe
                       AS "delayMs"
         FROM rung r JOIN turns t USING (id) ORDER BY t.n, r.id`,
   )
+  return rows.map((row) => ({ ...(row as unknown as Ring), workId: Number(row.id) }))
+}
+
+/** Rings what has its turn in some lanes. Returns how many. */
+async function ringTurns({ db, bell, log }: LaneDeps, lanes: readonly string[]): Promise<number> {
+  const turns = await transact(db, (tx) => takeTurns(tx, lanes))
   const byJob = new Map<string, Ring[]>()
-  for (const { id, job, generation, label, attempts, delayMs } of rows as unknown as (Ring & { id: string })[]) {
-    const ring = { workId: Number(id), job, generation, label, attempts, delayMs }
-    const together = byJob.get(job)
+  for (const ring of turns) {
+    const together = byJob.get(ring.job)
     if (together) together.push(ring)
-    else byJob.set(job, [ring])
+    else byJob.set(ring.job, [ring])
   }
   for (const [job, rings] of byJob) {
     try {
@@ -89,12 +98,29 @@ async function ringTurns({ db, bell, log }: LaneDeps, lanes: SQL): Promise<numbe
       await unmarkRung(db, rings)
     }
   }
-  return rows.length
+  return turns.length
 }
 
-/** Frees lanes in which nothing is due and nothing in the way, so that their next items are rung at once. */
+/** Every lane in which something waits. */
+async function parkedLanes(db: Db): Promise<string[]> {
+  // One probe of work_parked each.
+  const { rows } = await db.execute(
+    sql`WITH RECURSIVE found AS (
+          (SELECT w.lane FROM website_worker.work w WHERE ${parked} ORDER BY w.lane LIMIT 1)
+          UNION ALL
+          SELECT (SELECT w.lane FROM website_worker.work w WHERE ${parked} AND w.lane > f.lane ORDER BY w.lane LIMIT 1)
+          FROM found f WHERE f.lane IS NOT NULL)
+        SELECT lane FROM found WHERE lane IS NOT NULL`,
+  )
+  return rows.map((row) => row.lane as string)
+}
+
+/**
+ * Frees lanes in which little is due soon and nothing in the way, so that their next items are rung at once. One that
+ * would come to be a lane again as soon as they are due stays.
+ */
 async function freeLanes(db: Db): Promise<void> {
-  // lanes_pkey; work_parked and work_lane_rung, one probe each.
+  // lanes_pkey; work_parked and work_lane_rung, a few rows each.
   const { rows } = await db.execute(
     sql`SELECT l.lane FROM website_worker.lanes l ${limits}
         WHERE m.max_concurrent IS NULL AND m.requests_per_second IS NULL
@@ -102,31 +128,37 @@ async function freeLanes(db: Db): Promise<void> {
           AND NOT EXISTS (SELECT FROM website_worker.work w WHERE ${parked} AND w.lane = l.lane AND w.next_at <= now())
           AND NOT EXISTS (SELECT FROM website_worker.work w
                           WHERE w.lane = l.lane AND w.state = 'owed' AND w.rung_at IS NOT NULL)
+          AND NOT EXISTS (SELECT FROM website_worker.work w
+                          WHERE ${parked} AND w.lane = l.lane AND w.next_at <= now() + ${horizonMs} * interval '1 ms'
+                          OFFSET ${mostPerLane})
         LIMIT 1000`,
   )
   const lanes = sql.param(rows.map((row) => row.lane))
   if (rows.length === 0) return
-  // work_parked: what is tried again later doesn't have to wait for a turn any more. What comes to be parked meanwhile, or
-  // is left by the limit, makes its lane anew.
+  // work_parked: what is tried again later doesn't have to wait for a turn any more. What comes to be parked meanwhile
+  // makes its lane anew.
   await db.execute(
     sql`UPDATE website_worker.work w SET lane = NULL WHERE w.id IN (
           SELECT w.id FROM website_worker.work w WHERE ${parked} AND w.lane = ANY (${lanes}::text[])
           LIMIT 10000 FOR UPDATE SKIP LOCKED)`,
   )
-  // lanes_pkey.
-  await db.execute(sql`DELETE FROM website_worker.lanes WHERE lane = ANY (${lanes}::text[])`)
+  // lanes_pkey; work_parked, one probe each. The rest of a long one is freed by the next ticks.
+  await db.execute(
+    sql`DELETE FROM website_worker.lanes l WHERE l.lane = ANY (${lanes}::text[])
+          AND NOT EXISTS (SELECT FROM website_worker.work w WHERE ${parked} AND w.lane = l.lane)`,
+  )
 }
 
 /** Rings in every lane what has its turn; for the dispatcher, once a tick. Returns how many. */
 export async function ringLanes({ db, bell, log }: LaneDeps): Promise<number> {
-  // work_parked; a lane whose row was freed while something was parked in it has one again.
-  await db.execute(
-    sql`INSERT INTO website_worker.lanes (lane, "window")
-        SELECT p.lane, ${firstWindow} FROM (${parkedLanes}) p
-        WHERE NOT EXISTS (SELECT FROM website_worker.lanes l WHERE l.lane = p.lane)
-        ORDER BY p.lane ON CONFLICT DO NOTHING`,
-  )
-  const count = bell.ready() ? await ringTurns({ db, bell, log }, parkedLanes) : 0
+  const lanes = await parkedLanes(db)
+  let count = 0
+  for (let from = 0; from < lanes.length; from += lanesAtOnce) {
+    const some = lanes.slice(from, from + lanesAtOnce)
+    // One whose row was freed while something was parked in it has a row again.
+    await openLanes(db, some)
+    if (bell.ready()) count += await ringTurns({ db, bell, log }, some)
+  }
   await freeLanes(db)
   return count
 }
@@ -150,7 +182,7 @@ export function createLanePuller(deps: LaneDeps): LanePuller {
       const lanes = [...wanted]
       wanted = new Set()
       try {
-        await ringTurns(deps, sql`SELECT unnest(${sql.param(lanes)}::text[])`)
+        await ringTurns(deps, lanes)
       } catch (error) {
         deps.log.warn({ err: messageOf(error) }, 'could not ring what is next in a lane; the next tick will')
       }

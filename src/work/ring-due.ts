@@ -14,8 +14,8 @@ export const horizonMs = 600_000
 
 const pageSize = 1_000
 
-/** Items for one remote that a page rings before the others have to wait for their turn. */
-const mostPerLane = 100
+/** Items for one remote that a call rings before the others have to wait for their turn. */
+export const mostPerLane = 100
 
 type DueItem = Ring & { payload: unknown; subjectExists: boolean }
 
@@ -84,11 +84,15 @@ async function sortOut(db: Db, job: JobDefinition, page: Page): Promise<DueItem[
   return healthy
 }
 
-/** Parks what has to wait for its turn, or is too much for one remote, and returns the rest. */
-async function thatHaveTheirTurn(db: Db, items: DueItem[], lanesOf: LanesOf | undefined): Promise<DueItem[]> {
+/** Parks what has to wait for its turn, or is too much for one remote, and returns the rest; counts those in `rungOf`. */
+async function thatHaveTheirTurn(
+  db: Db,
+  items: DueItem[],
+  lanesOf: LanesOf | undefined,
+  rungOf: Map<string, number>,
+): Promise<DueItem[]> {
   if (!lanesOf || items.length === 0) return items
   const lanes = await lanesOf(db, items)
-  const rungOf = new Map<string, number>()
   const parked: { workId: number; lane: string }[] = []
   const rest = items.filter(({ workId }) => {
     const found = lanes.get(workId)
@@ -144,12 +148,13 @@ export function createDueRinger(
   async function ringPage(
     job: JobDefinition,
     after: SQL | undefined,
+    rungOf: Map<string, number>,
   ): Promise<{ rung: number; next: SQL | undefined }> {
     let page: Page | undefined
     try {
       page = await owedPage(deps.db, job, after)
       const sound = await sortOut(deps.db, job, page)
-      const rings = await thatHaveTheirTurn(deps.db, sound, deps.lanesOf?.get(job.name))
+      const rings = await thatHaveTheirTurn(deps.db, sound, deps.lanesOf?.get(job.name), rungOf)
       if (rings.length === 0) return { rung: 0, next: page.next }
       const fit = await thatFit(job.name, rings)
       if (fit.length > 0) await deps.bell.ringNow(job.name, fit)
@@ -166,6 +171,7 @@ export function createDueRinger(
     const began = performance.now()
     let rung = 0
     let ringingMs = 0
+    const rungOf = new Map(jobs.map((job) => [job, new Map<string, number>()]))
     let open: { job: JobDefinition; after: SQL | undefined }[] = jobs.map((job) => {
       const after = behindRefused.get(job.name)
       behindRefused.delete(job.name)
@@ -175,7 +181,9 @@ export function createDueRinger(
       const roundBegan = performance.now()
       if (round > 0 && (ringingMs >= budgetMs || roundBegan - began >= totalMs || !(await stillLeading()))) break
       // Side by side, so that a queue that doesn't answer costs one deadline and not one for each job.
-      const pages = await Promise.all(open.map(async ({ job, after }) => ({ job, ...(await ringPage(job, after)) })))
+      const pages = await Promise.all(
+        open.map(async ({ job, after }) => ({ job, ...(await ringPage(job, after, rungOf.get(job) ?? new Map())) })),
+      )
       const rungNow = pages.reduce((sum, page) => sum + page.rung, 0)
       if (rungNow > 0) ringingMs += performance.now() - roundBegan
       rung += rungNow

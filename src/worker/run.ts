@@ -147,8 +147,9 @@ export function createRunner(deps: RunnerDeps, job: JobDefinition, processor: An
       const ending = endingOrFailure(item, held.token, outcome)
       await settle(ending)
       const { outcome: end, error, waitMs } = ending.finish
+      // What was turned away by its own lane's remote waits for the next tick: it would only be turned away again.
+      if (item.lane !== null && (end !== 'parked' || item.lane !== ending.finish.lane)) deps.pullLane(item.lane)
       if (end === 'parked') return skipped('parked: its remote can take no more now')
-      if (item.lane !== null) deps.pullLane(item.lane)
       deps.metrics.runEnded(job.name, end, (performance.now() - began) / 1_000)
       log.debug({ outcome: end, attempt: item.attempts + 1, waitMs, error }, 'run ended')
       if (end === 'failed') throw new UnrecoverableError(error ?? 'failed')

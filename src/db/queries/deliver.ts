@@ -31,8 +31,8 @@ export interface LoadedDelivery {
   body: string | null
 }
 
-/** The lane of what has no origin: it will fail at once. */
-const noLane = 'none'
+/** The origin that webhook `w` goes to; a lane of its own for a URL that tells none. */
+const laneOfHook = sql`coalesce(website_worker.lane_of(w.target_url), 'webhook ' || w.id)`
 
 /** Reads ledger rows with their webhook, its health and lane, and the event's body, in one statement. */
 export async function loadDeliveries(db: Db, deliveryIds: readonly number[]): Promise<LoadedDelivery[]> {
@@ -44,7 +44,7 @@ export async function loadDeliveries(db: Db, deliveryIds: readonly number[]): Pr
         hooks AS MATERIALIZED (
           SELECT w.*, website_worker.is_managed(w.lane) AS is_managed, l.open_until > now() AS is_open,
             coalesce(l.opens, 0) > 0 AS is_broken
-          FROM (SELECT w.*, coalesce(website_worker.lane_of(w.target_url), ${noLane}) AS lane
+          FROM (SELECT w.*, ${laneOfHook} AS lane
                 FROM public.website_webhooks w WHERE w.id IN (SELECT webhook_id FROM d)) w
           LEFT JOIN website_worker.lanes l ON l.lane = w.lane)
         SELECT d.id AS "deliveryId", d.event_id AS "eventId", d.is_delivered AS "isDelivered",
@@ -63,7 +63,7 @@ export async function loadDeliveries(db: Db, deliveryIds: readonly number[]): Pr
   return rows as unknown as LoadedDelivery[]
 }
 
-/** The origins that deliveries go to, and whether what goes there has to wait for its turn. */
+/** The origins that deliveries go to, and whether what goes there has to wait for its turn; without those that go nowhere. */
 export async function lanesOfDeliveries(
   db: Db,
   items: readonly { workId: number; payload: { deliveryId: number } }[],
@@ -79,9 +79,8 @@ export async function lanesOfDeliveries(
           JOIN public.website_webhook_deliveries d ON d.id = i.delivery_id),
         hooks AS MATERIALIZED (
           SELECT w.id, w.lane, website_worker.is_managed(w.lane) AS is_managed
-          FROM (SELECT w.id, website_worker.lane_of(w.target_url) AS lane FROM public.website_webhooks w
-                WHERE w.id IN (SELECT webhook_id FROM d)) w
-          WHERE w.lane IS NOT NULL)
+          FROM (SELECT w.id, ${laneOfHook} AS lane FROM public.website_webhooks w
+                WHERE w.id IN (SELECT webhook_id FROM d) AND w.is_active) w)
         SELECT d.work_id AS "workId", w.lane, w.is_managed AS "isManaged" FROM d JOIN hooks w ON w.id = d.webhook_id`,
   )
   return new Map(

@@ -31,7 +31,7 @@ export function foldNews(news: readonly LaneNews[]): LaneNews[] {
 }
 
 /** Items of a lane that may be in the queue at a time: at first, and at best. */
-export const firstWindow = 8
+const firstWindow = 8
 const widestWindow = 512
 /** The breaker stays open 1 s the first time, twice as long each time after, and a minute at most. */
 const mostDoublings = 6
@@ -60,11 +60,11 @@ export async function recordLanes(tx: Db | Tx, news: readonly LaneNews[]): Promi
             ${column((e) => e.failed, 'int')}, ${column((e) => e.parked, 'int')}, ${column((e) => e.isBroken, 'bool')})
             AS r(lane, answered, failed, parked, is_broken)),
         locked AS MATERIALIZED (
-          SELECT l.lane, l.open_until IS NULL OR l.open_until <= now() AS may_open FROM website_worker.lanes l
+          SELECT l.lane, l.opens, l.open_until IS NULL OR l.open_until <= now() AS may_open FROM website_worker.lanes l
           WHERE l.lane IN (SELECT lane FROM r) ORDER BY l.lane FOR UPDATE),
         judged AS (
-          SELECT r.*, k.may_open AND r.answered = 0 AND (r.is_broken OR r.failed > 0 AND l.opens > 0) AS opens_now
-          FROM r JOIN locked k USING (lane) JOIN website_worker.lanes l USING (lane))
+          SELECT r.*, k.may_open AND r.answered = 0 AND (r.is_broken OR r.failed > 0 AND k.opens > 0) AS opens_now
+          FROM r JOIN locked k USING (lane))
         UPDATE website_worker.lanes l SET
           "window" = CASE WHEN j.opens_now THEN ${firstWindow} WHEN j.parked > 0 THEN greatest(1, l."window" / 2)
                           ELSE least(${widestWindow}, l."window" + j.answered) END,

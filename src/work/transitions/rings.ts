@@ -47,6 +47,18 @@ export async function park(db: Db, items: readonly { workId: number; lane: strin
   )
 }
 
+/** Takes items that wait for their turn out of their lanes: the dispatcher finds where they go now. */
+export async function unpark(db: Db, workIds: readonly number[]): Promise<void> {
+  // Primary key; locked in id order, as every transition of many rows does.
+  await db.execute(
+    sql`WITH locked AS MATERIALIZED (
+          SELECT id FROM website_worker.work
+          WHERE id = ANY (${sql.param(workIds)}::bigint[]) AND state = 'owed' AND rung_at IS NULL AND lane IS NOT NULL
+          ORDER BY id FOR UPDATE)
+        UPDATE website_worker.work w SET lane = NULL WHERE w.id = ANY (ARRAY(SELECT id FROM locked))`,
+  )
+}
+
 /** Where a walk through what was rung has come to. */
 export interface RungPosition {
   /** With all the digits Postgres keeps. */
