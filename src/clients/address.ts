@@ -34,6 +34,7 @@ const named: readonly (readonly [string, Ranges])[] = [
   ['a 6to4 relay address', parsed(['192.88.99.0/24'])],
   ['a cloud metadata address', parsed(['168.63.129.16/32'])],
 ]
+const v4Mapped = parsed(['::ffff:0:0/96'])
 const v4Compatible = parsed(['::/96'])
 /** The only IPv6 space handed out for global unicast (RFC 4291, IANA). */
 const v6Global = parsed(['2000::/3'])
@@ -62,24 +63,31 @@ function parse(ip: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
   return ipaddr.parse(ip)
 }
 
+/**
+ * A v4-mapped address is the v4 host: what allows that allows it, and a range of all IPv6, which is about IPv6 hosts, doesn't.
+ */
+function isAllowed(address: ipaddr.IPv4 | ipaddr.IPv6, allowed: Ranges): boolean {
+  if (!('isIPv4MappedAddress' in address && address.isIPv4MappedAddress())) return within(address, allowed)
+  const mapped = allowed.filter(([network, bits]) => bits >= 96 && within(network, v4Mapped))
+  return within(address, mapped) || within(address.toIPv4Address(), allowed)
+}
+
 function within(address: ipaddr.IPv4 | ipaddr.IPv6, ranges: Ranges): boolean {
   return ranges.some(([network, bits]) => network.kind() === address.kind() && address.match(network, bits))
 }
 
 /**
  * Why an IP address (as `net.isIP` accepts it) may not be reached, e.g. `a loopback address`; null when it is globally
- * routable unicast or lies in `allowed`. A v4-mapped address is the same host as its v4 one, so `allowed` covers it too.
+ * routable unicast or lies in `allowed`.
  */
 export function addressRefusal(ip: string, allowed: Ranges): string | null {
   const address = parse(ip)
   if (!address) return 'not an address'
-  if (within(address, allowed)) return null
+  if (isAllowed(address, allowed)) return null
   const range: string = address.range()
   if (address.kind() === 'ipv6') {
-    const v6 = address as ipaddr.IPv6
-    if (v6.isIPv4MappedAddress() && within(v6.toIPv4Address(), allowed)) return null
-    if (range === 'unicast' && within(v6, v4Compatible)) return 'a v4-compatible address'
-    if (range === 'unicast' && !within(v6, v6Global)) return 'a reserved address'
+    if (range === 'unicast' && within(address, v4Compatible)) return 'a v4-compatible address'
+    if (range === 'unicast' && !within(address, v6Global)) return 'a reserved address'
   }
   const name = named.find(([, ranges]) => within(address, ranges))
   if (name) return name[0]

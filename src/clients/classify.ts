@@ -13,6 +13,7 @@ export type Verdict =
 
 const longestAfterMs = 24 * 3_600_000
 const asksToWait: readonly number[] = [429, 503]
+const redirects: readonly number[] = [300, 301, 302, 303, 305, 307, 308]
 
 /** Sorts an attempt: 2xx delivered, 410 gone, refused or unusable URLs failed, everything else tried again. */
 export function classify(result: Answer | NoAnswer, nowMs: number): Verdict {
@@ -26,7 +27,9 @@ export function classify(result: Answer | NoAnswer, nowMs: number): Verdict {
   const status = `answered ${statusCode} ${STATUS_CODES[statusCode] ?? ''}`.trimEnd()
   if (statusCode === 410)
     return { kind: 'gone', error: `${status}: it wants no more events, so the webhook was disabled` }
-  const error = statusCode < 400 ? `${status}: redirects are not followed` : status
+  const error = redirects.includes(statusCode)
+    ? `${status}: redirects are not followed, so the URL must be the final one`
+    : status
   return { kind: 'retry', error, afterMs: asksToWait.includes(statusCode) ? retryAfterMs(retryAfter, nowMs) : null }
 }
 
@@ -37,8 +40,15 @@ export function retryAfterMs(value: string | null, nowMs: number): number | null
   return waitMs > 0 ? Math.min(waitMs, longestAfterMs) : null
 }
 
+/** The three forms of RFC 9110 §5.6.7; the oldest names no zone, and means GMT like the others. */
+const httpDates: readonly RegExp[] = [
+  /^[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} GMT$/,
+  /^[A-Z][a-z]{5,8}, \d{2}-[A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2} GMT$/,
+  /^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d{2}:\d{2}:\d{2} \d{4}$/,
+]
+
 function httpDateMs(text: string): number {
-  if (!/^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)/.test(text)) return Number.NaN
-  // The oldest of the three forms names no zone, and means GMT like the others.
+  // Node alone takes "Sunny day 2099" for a date.
+  if (!httpDates.some((form) => form.test(text))) return Number.NaN
   return Date.parse(text.endsWith('GMT') ? text : `${text} GMT`)
 }

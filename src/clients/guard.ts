@@ -1,13 +1,15 @@
-import { lookup as systemLookup } from 'node:dns/promises'
-import { isIP, type LookupFunction } from 'node:net'
+import { isIP } from 'node:net'
 import { buildConnector } from 'undici'
 import { AppError } from '../errors.ts'
 import { addressRefusal, parseRanges } from './address.ts'
+import type { Connect } from './connecting.ts'
+import { createLookup } from './lookup.ts'
+import { createResolver } from './resolve.ts'
 
 export interface GuardOptions {
   /** Ranges that may be reached although they aren't public, e.g. `10.1.0.0/16`. Default: none. */
   allowCidrs?: readonly string[]
-  /** Resolves a host name to all its addresses. Default: the system's resolver. */
+  /** Resolves a host name to all its addresses. Default: what `createResolver` makes. */
   resolve?: (hostname: string) => Promise<readonly string[]>
 }
 
@@ -25,7 +27,7 @@ export interface Guard {
   /** Throws `invalid` for what isn't an http(s) URL and `refused` for a host known to be out of bounds. */
   checkUrl(url: string | URL): URL
   /** Connects only to addresses that passed: every resolved one is checked, and one of exactly those is dialled. */
-  connector(options: ConnectorOptions): buildConnector.connector
+  connector(options: ConnectorOptions): Connect
 }
 
 const refusal = (what: string) => new AppError('refused', `refused by the outbound guard: ${what}`)
@@ -33,7 +35,7 @@ const refusal = (what: string) => new AppError('refused', `refused by the outbou
 /** The outbound guard: http(s) to globally routable unicast addresses, and to what `allowCidrs` adds. */
 export function createGuard(options: GuardOptions = {}): Guard {
   const allowed = parseRanges(options.allowCidrs ?? [])
-  const resolve = options.resolve ?? systemResolve
+  const resolve = options.resolve ?? createResolver()
   const checkAddress = (ip: string) => addressRefusal(ip, allowed)
 
   function checkHost(hostname: string): void {
@@ -48,6 +50,9 @@ export function createGuard(options: GuardOptions = {}): Guard {
     if (isLocal && checkAddress('127.0.0.1') !== null && checkAddress('::1') !== null) {
       throw refusal(`${hostname} is this machine itself`)
     }
+    // RFC 1035 §2.3.4: no name server could be asked for anything else.
+    const isName = /^(?=.{1,254}$)([^.]{1,63}\.)*[^.]{1,63}\.?$/.test(hostname)
+    if (!isName) throw new AppError('invalid', "the URL's host is no possible name")
   }
 
   function checkUrl(url: string | URL): URL {
@@ -55,55 +60,36 @@ export function createGuard(options: GuardOptions = {}): Guard {
     if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') {
       throw new AppError('invalid', `the URL starts with ${parsed.protocol}, not with http: or https:`)
     }
+    if (parsed.port === '0') throw new AppError('invalid', 'the URL has port 0, where nobody can listen')
     checkHost(parsed.hostname)
     return parsed
-  }
-
-  // The system's resolver works on four threads; asking once per name keeps a dead name server from taking them all.
-  const asking = new Map<string, Promise<readonly string[]>>()
-  function addressesOf(hostname: string): Promise<readonly string[]> {
-    let answer = asking.get(hostname)
-    if (!answer) {
-      answer = resolve(hostname).finally(() => asking.delete(hostname))
-      asking.set(hostname, answer)
-    }
-    return answer
-  }
-
-  const lookup: LookupFunction = (hostname, { all }, callback) => {
-    addressesOf(hostname).then(
-      (ips) => {
-        for (const ip of ips) {
-          const reason = checkAddress(ip)
-          if (reason !== null) return callback(refusal(`${hostname} resolves to ${ip}, ${reason}`), '')
-        }
-        const first = ips[0]
-        if (first === undefined) return callback(Object.assign(new Error('no address'), { code: 'ENOTFOUND' }), '')
-        if (all)
-          callback(
-            null,
-            ips.map((address) => ({ address, family: isIP(address) })),
-          )
-        else callback(null, first, isIP(first))
-      },
-      (error: Error) => callback(error, ''),
-    )
   }
 
   return {
     checkAddress,
     checkUrl,
     connector({ timeoutMs, ca }) {
-      const connect = buildConnector({ timeout: timeoutMs, lookup, ...(ca === undefined ? {} : { ca }) })
+      const checked = (ip: string, hostname: string) => {
+        const reason = checkAddress(ip)
+        if (reason !== null) throw refusal(`${hostname} resolves to ${ip}, ${reason}`)
+      }
+      const connect = buildConnector({
+        timeout: timeoutMs,
+        lookup: createLookup({ resolve, checked, timeoutMs }),
+        // Node's own 250 ms give up on receivers that are far away, for addresses that this machine has no route to.
+        autoSelectFamily: true,
+        autoSelectFamilyAttemptTimeout: Math.max(250, Math.min(3_000, timeoutMs / 4)),
+        ...(ca === undefined ? {} : { ca }),
+      }) as Connect
       return (target, callback) => {
         try {
           // Node dials an address written in the URL without asking `lookup`.
           checkHost(target.hostname)
         } catch (error) {
           queueMicrotask(() => callback(error as Error, null))
-          return
+          return undefined
         }
-        connect(target, callback)
+        return connect(target, callback)
       }
     },
   }
@@ -113,10 +99,6 @@ function parseUrl(url: string): URL {
   try {
     return new URL(url)
   } catch (cause) {
-    throw new AppError('invalid', 'the URL is not one', { cause })
+    throw new AppError('invalid', 'the URL is not a web address', { cause })
   }
-}
-
-async function systemResolve(hostname: string): Promise<string[]> {
-  return (await systemLookup(hostname, { all: true })).map(({ address }) => address)
 }

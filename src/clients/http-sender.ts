@@ -1,8 +1,18 @@
 import { Agent, type Dispatcher } from 'undici'
 import { onceAborted } from './abort-listeners.ts'
-import { describeFailure, stoppedEarly, timedOut, type Failure, type FailureCause } from './failure-words.ts'
+import { watchConnecting } from './connecting.ts'
+import {
+  describeFailure,
+  describeRefusal,
+  stoppedEarly,
+  timedOut,
+  type Circumstance,
+  type Failure,
+  type FailureCause,
+} from './failure-words.ts'
 import type { Guard } from './guard.ts'
 import { storableText } from './response-text.ts'
+import { basicAuth } from './basic-auth.ts'
 
 export interface SenderOptions {
   guard: Guard
@@ -12,6 +22,8 @@ export interface SenderOptions {
   userAgent?: string
   /** Connections to one origin at once. Default: no limit. */
   maxConnectionsPerOrigin?: number
+  /** An older connection gets no new request. Default: 60000. */
+  maxConnectionAgeMs?: number
   /** Bytes of an answer read before the connection is dropped. Default: 65536. */
   maxReadBytes?: number
   /** Bytes of an answer kept. Default: 16384. */
@@ -57,9 +69,14 @@ export interface Sender {
 
 /** Posts JSON over kept-alive connections that the guard opened. */
 export function createSender(options: SenderOptions): Sender {
-  const { guard, timeoutMs, maxReadBytes = 65_536, maxStoredBytes = 16_384 } = options
+  const { guard, timeoutMs, maxReadBytes = 65_536, maxStoredBytes = 16_384, maxConnectionAgeMs = 60_000 } = options
+  const connecting = watchConnecting(
+    guard.connector({ timeoutMs, ...(options.ca === undefined ? {} : { ca: options.ca }) }),
+  )
   const agent = new Agent({
-    connect: guard.connector({ timeoutMs, ...(options.ca === undefined ? {} : { ca: options.ca }) }),
+    connect: connecting.connect,
+    // A receiver that moves to another address is followed even while its old one is kept busy.
+    clientTtl: maxConnectionAgeMs,
     connections: options.maxConnectionsPerOrigin ?? null,
     pipelining: 1,
     // The one deadline covers both.
@@ -76,10 +93,9 @@ export function createSender(options: SenderOptions): Sender {
     try {
       target = guard.checkUrl(url)
     } catch (error) {
-      const failure = describeFailure(error as Error, '', timeoutMs)
-      return Promise.resolve({ kind: 'none', ...failure, durationMs: durationMs() })
+      return Promise.resolve({ kind: 'none', ...describeRefusal(error), durationMs: durationMs() })
     }
-    if (signal?.aborted) return Promise.resolve({ kind: 'none', cause: 'aborted', error: stoppedEarly, durationMs: 0 })
+    if (signal?.aborted) return Promise.resolve({ kind: 'none', ...stoppedEarly, durationMs: 0 })
 
     return new Promise((resolve) => {
       let controller: Dispatcher.DispatchController | undefined
@@ -90,11 +106,19 @@ export function createSender(options: SenderOptions): Sender {
       let chunks: Buffer[] | undefined
       let readBytes = 0
 
-      const timer = setTimeout(() => stop({ cause: 'timeout', error: timedOut(timeoutMs) }), timeoutMs)
-      const deaf = signal && onceAborted(signal, () => stop({ cause: 'aborted', error: stoppedEarly }))
+      const timer = setTimeout(() => stop(timedOut(circumstance())), timeoutMs)
+      const connected = connecting.waitFor(target.origin)
+      const deaf = signal && onceAborted(signal, () => stop(stoppedEarly))
+
+      function circumstance(): Circumstance {
+        const before = () => connecting.phaseOf(target.origin) ?? 'queue'
+        const phase = statusCode !== 0 ? 'body' : controller ? 'headers' : before()
+        return { phase, target, timeoutMs, statusCode }
+      }
 
       function settle(result: Answer | NoAnswer): void {
         clearTimeout(timer)
+        connected()
         deaf?.()
         resolve(result)
       }
@@ -103,10 +127,9 @@ export function createSender(options: SenderOptions): Sender {
         settle({ kind: 'answer', statusCode, retryAfter, bodyText, durationMs: durationMs() })
       }
       function noAnswer({ cause, error }: Failure): void {
-        // A refusal is one however its body ends; an acceptance counts once it is complete.
-        if (statusCode >= 300) return answer()
-        const words = statusCode === 0 ? error : `answered ${statusCode}, but ${error} before the answer was complete`
-        settle({ kind: 'none', cause, error: words, durationMs: durationMs() })
+        // A refusal is one however its body ends; an acceptance counts once it is complete, which 204 is without a body.
+        if (statusCode >= 300 || statusCode === 204) return answer()
+        settle({ kind: 'none', cause, error, durationMs: durationMs() })
       }
       function stop(failure: Failure): void {
         noAnswer(failure)
@@ -121,6 +144,7 @@ export function createSender(options: SenderOptions): Sender {
       const handler: Dispatcher.DispatchHandler = {
         onRequestStart(started) {
           controller = started
+          connected()
           if (stopped) started.abort(stopped)
         },
         onResponseStart(_, status, responseHeaders) {
@@ -138,10 +162,10 @@ export function createSender(options: SenderOptions): Sender {
         },
         onResponseEnd: answer,
         onResponseError(_, error) {
-          if (!stopped) noAnswer(describeFailure(error, target.hostname, timeoutMs))
+          if (!stopped) noAnswer(describeFailure(error, circumstance()))
         },
       }
-      const allHeaders = [...ours, ...headers, ...userinfo(target, headers)]
+      const allHeaders = [...ours, ...headers, ...basicAuth(target, headers)]
       const path = target.pathname + target.search
       agent.dispatch({ origin: target.origin, path, method: 'POST', headers: allHeaders, body }, handler)
     })
@@ -156,20 +180,4 @@ function firstOf(value: string | string[] | undefined): string | null {
 
 function joined(chunks: Buffer[]): Buffer {
   return chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)
-}
-
-/** `https://user:secret@host/` means basic authentication; undici alone would drop it. */
-function userinfo({ username, password }: URL, headers: readonly string[]): string[] {
-  if (username === '' && password === '') return []
-  if (headers.some((name, index) => index % 2 === 0 && name.toLowerCase() === 'authorization')) return []
-  const plain = Buffer.from(`${percentDecoded(username)}:${percentDecoded(password)}`)
-  return ['authorization', `Basic ${plain.toString('base64')}`]
-}
-
-function percentDecoded(text: string): string {
-  try {
-    return decodeURIComponent(text)
-  } catch {
-    return text
-  }
 }

@@ -14,7 +14,8 @@ export function storableText(bytes: Buffer, maxBytes: number, contentType?: stri
   if (!text.includes(replacement)) return text
   const unreadable = text.split(replacement).length - 1
   if (unreadable >= binaryCount && unreadable > text.length * binaryShare) {
-    return contentType ? `[binary answer, ${wholeCharacters(Buffer.from(contentType), 100)}]` : '[binary answer]'
+    const mediaType = /^[\w.+-]{1,50}\/[\w.+-]{1,80}/.exec(contentType ?? '')?.[0]
+    return mediaType ? `[binary answer, ${mediaType}]` : '[binary answer]'
   }
   // A replaced byte takes three.
   return wholeCharacters(Buffer.from(text), maxBytes)

@@ -14,8 +14,11 @@ const answer = (statusCode: number, retryAfter: string | null = null): Answer =>
 })
 
 describe('classify', () => {
-  test.each([200, 201, 202, 204, 299])('takes %d for delivered', (status) => {
-    expect(classify(answer(status), now)).toEqual({ kind: 'delivered' })
+  test('takes every 2xx for delivered, 410 for gone and all others for worth another try', () => {
+    for (let status = 200; status <= 999; status++) {
+      const kind = status < 300 ? 'delivered' : status === 410 ? 'gone' : 'retry'
+      expect(classify(answer(status), now), `${status}`).toMatchObject({ kind })
+    }
   })
 
   test('takes 410 for the wish to get no more', () => {
@@ -26,8 +29,9 @@ describe('classify', () => {
   })
 
   test.each([
-    [301, 'answered 301 Moved Permanently: redirects are not followed'],
-    [304, 'answered 304 Not Modified: redirects are not followed'],
+    [301, 'answered 301 Moved Permanently: redirects are not followed, so the URL must be the final one'],
+    [304, 'answered 304 Not Modified'],
+    [308, 'answered 308 Permanent Redirect: redirects are not followed, so the URL must be the final one'],
     [400, 'answered 400 Bad Request'],
     [401, 'answered 401 Unauthorized'],
     [404, 'answered 404 Not Found'],
@@ -60,6 +64,11 @@ describe('classify', () => {
     expect(classify(answer(503, 'Sat, 01 Mar 2025 13:00:00 GMT'), now)).toMatchObject({ afterMs: 3_600_000 })
     expect(classify(answer(500, '7'), now)).toMatchObject({ afterMs: null })
     expect(classify(answer(302, '7'), now)).toMatchObject({ afterMs: null })
+    for (let status = 300; status <= 999; status++) {
+      if (status === 410) continue
+      const afterMs = status === 429 || status === 503 ? 7_000 : null
+      expect(classify(answer(status, '7'), now), `${status}`).toMatchObject({ kind: 'retry', afterMs })
+    }
   })
 })
 
@@ -81,6 +90,19 @@ describe('retryAfterMs', () => {
     ['soon', null],
     ['2025-03-01', null],
     ['Monday', null],
+    ['Mon 2099', null],
+    ['Sunny day 2099', null],
+    ['Sat, 01 Mar 2031', null],
+    ['Sat, 01 Mar 2031 12:00:30 +0100', null],
+    ['Sat, 99 Mar 2031 12:00:30 GMT', null],
+    ['Sat, 01 Foo 2031 12:00:30 GMT', null],
+    ['120, 240', null],
+    ['120s', null],
+    ['+120', null],
+    ['0x10', null],
+    ['１２０', null],
+    ['00120', 120_000],
+    ['9'.repeat(400), day],
     ['', null],
     [null, null],
   ])('reads %j as %j ms', (value, expected) => {

@@ -105,7 +105,7 @@ describe('a delivery', () => {
 
     expect(await bench.run(deliveryId, { attempt: 2, trigger: 'schedule' })).toMatchObject({
       kind: 'retry',
-      error: 'connection reset',
+      error: 'connection reset before an answer came',
     })
     expect(await bench.ledger(deliveryId)).toMatchObject({
       attempts: 2,
@@ -125,7 +125,7 @@ describe('a delivery', () => {
     expect(await bench.health(webhookId)).toMatchObject({ failingSince: null, lastFailureAt: expect.any(Date) })
     expect(await bench.attempts(deliveryId)).toMatchObject([
       { attempt: 1, status_code: 503, error: 'answered 503 Service Unavailable', trigger: 'event' },
-      { attempt: 2, status_code: null, error: 'connection reset', trigger: 'schedule' },
+      { attempt: 2, status_code: null, error: 'connection reset before an answer came', trigger: 'schedule' },
       { attempt: 3, status_code: 200, error: null },
     ])
   })
