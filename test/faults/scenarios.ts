@@ -8,6 +8,7 @@ import { memory } from './memory.ts'
 import { oldDump } from './old-dump.ts'
 import { postgresRestart } from './postgres-restart.ts'
 import { redisDown } from './redis-down.ts'
+import { replay } from './replay.ts'
 import { secondRedis } from './second-redis.ts'
 import { sigterm } from './sigterm.ts'
 import { sqlEmit } from './sql-emit.ts'
@@ -23,6 +24,7 @@ export const scenarios: readonly Scenario[] = [
   backendSwitch,
   redisDown,
   kill9,
+  replay,
   brokenHead,
   sqlEmit,
   sigterm,
