@@ -1,5 +1,7 @@
 import { lookup, Resolver } from 'node:dns/promises'
 import { readFile } from 'node:fs/promises'
+import { isIP } from 'node:net'
+import { setTimeout as wait } from 'node:timers/promises'
 
 export interface ResolverOptions {
   /** Name servers, `address:port`. Default: the system's. */
@@ -10,6 +12,8 @@ export interface ResolverOptions {
   system?: (hostname: string) => Promise<readonly string[]>
 }
 
+/** Some name servers never answer for IPv6: once there are addresses, those of the other kind are waited for so long. */
+const graceMs = 500
 /** Settings of the machine are read again after this long. */
 const freshMs = 30_000
 const unknown: readonly string[] = ['ENOTFOUND', 'ENODATA', 'EBADNAME', 'ECONNREFUSED']
@@ -42,10 +46,14 @@ export function createResolver(options: ResolverOptions = {}): (hostname: string
   return async (hostname) => {
     if (await listed(hostsFile, hostname)) return system(hostname)
     const asked = fresh()
-    const answers = await Promise.allSettled([asked.resolve4(hostname), asked.resolve6(hostname)])
-    const ips = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []))
-    if (ips.length > 0) return ips
-    const failures = answers.flatMap((answer) => (answer.status === 'rejected' ? [answer.reason as Error] : []))
+    const found: string[] = []
+    const note = (ips: string[]) => void found.push(...ips)
+    const questions = [asked.resolve4(hostname).then(note), asked.resolve6(hostname).then(note)]
+    const all = Promise.allSettled(questions)
+    const enough = Promise.any(questions).then(() => wait(graceMs, undefined, { ref: false }))
+    await Promise.race([all, enough.catch(() => all)])
+    if (found.length > 0) return found.toSorted((a, b) => isIP(a) - isIP(b))
+    const failures = (await all).flatMap((answer) => (answer.status === 'rejected' ? [answer.reason as Error] : []))
     const silence = failures.find((error) => !('code' in error) || !unknown.includes(String(error.code)))
     if (silence) throw Object.assign(new Error('no answer', { cause: silence }), { code: 'EAI_AGAIN' })
     return inTurn(hostname)

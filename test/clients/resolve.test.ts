@@ -18,6 +18,15 @@ test('gives all addresses of a name, of both kinds', async () => {
   expect(await names.resolve('six.test')).toEqual(['2001:db8::7'])
 })
 
+test.each([4, 6] as const)(
+  'does without the addresses of kind %d where a name server keeps silent about them',
+  async (silent) => {
+    const lame = await startNameServer((_, __, family) => (family === silent ? 'silence' : ['127.0.0.2', '::1']))
+    expect(await lame.resolve('lame.test')).toEqual([silent === 4 ? '::1' : '127.0.0.2'])
+    await lame.close()
+  },
+)
+
 test('names whose name servers never answer keep no other name waiting', async () => {
   answers['alive.test'] = ['127.0.0.2']
   for (let n = 0; n < 50; n++) answers[`dead-${n}.test`] = 'silence'
