@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { AppError } from './errors.ts'
 import { parseRetrySchedule } from './queues/retry-schedule.ts'
 
-const secrets = ['DATABASE_URL', 'REDIS_URL', 'API_KEYS', 'BOARD_USERS'] as const
+const secrets = ['DATABASE_URL', 'REDIS_URL', 'API_KEYS', 'BOARD_USERS', 'SMTP_URL'] as const
 
 const integer = (min: number, max: number) => z.coerce.number().int().min(min).max(max)
 
@@ -64,6 +64,12 @@ const cidrs = z.string().transform((text, context) =>
     }),
 )
 
+const smtpUrl = z.url({ protocol: /^smtps?$/, error: 'expected smtp://user:password@host:587 or smtps://…' })
+
+const mailFrom = z.string().regex(/^(?:[^<>\r\n"]*<[^\s<>@,]+@[^\s<>@,]+>|[^\s<>@,]+@[^\s<>@,]+)$/, {
+  error: 'expected an address like shop@example.com or Shop <shop@example.com>',
+})
+
 const retrySchedule = z.string().transform((text, context) => {
   try {
     return parseRetrySchedule(text)
@@ -89,26 +95,71 @@ const schema = z.object({
   WEBHOOK_TIMEOUT_MS: integer(100, 120_000).default(15_000),
   WEBHOOK_CONCURRENCY: integer(1, 1_000).default(100),
   OUTBOUND_ALLOW_CIDRS: cidrs.default([]),
+  CRM_TIMEOUT_MS: integer(100, 120_000).default(15_000),
+  CRM_SETTLE_MS: integer(100, 3_600_000).default(30_000),
+  SMTP_URL: smtpUrl.optional(),
+  MAIL_FROM: mailFrom.optional(),
   RETENTION_PAYLOADS_DAYS: integer(1, 36_500).default(30),
 })
 
+/** A secret that rows may name, and where it may go. */
+export interface Credential {
+  secret: string
+  /** Lower case: `crm.example` or `crm.example:8443`. */
+  hosts: readonly string[]
+}
+
 /** What the process runs with; defaults are the zero-install ones. */
-export type Config = z.output<typeof schema>
+export type Config = z.output<typeof schema> & {
+  /** `CREDENTIAL_<name>` by name. */
+  CREDENTIALS: ReadonlyMap<string, Credential>
+}
 
 function withSecretFiles(env: NodeJS.ProcessEnv, problems: string[]): Record<string, string> {
   const values: Record<string, string> = {}
   for (const name of Object.keys(schema.shape)) if (env[name]?.trim()) values[name] = env[name].trim()
   for (const name of secrets) {
-    const file = env[`${name}_FILE`]
-    if (!file) continue
-    if (values[name]) problems.push(`${name}: set it or ${name}_FILE, not both`)
-    try {
-      values[name] = readFileSync(file, 'utf8').trim()
-    } catch (error) {
-      problems.push(`${name}_FILE: ${(error as Error).message}`)
-    }
+    const secret = fromFile(env, name, problems)
+    if (secret !== undefined) values[name] = secret
   }
   return values
+}
+
+/** What `NAME_FILE` holds; undefined when it isn't set or can't be read. */
+function fromFile(env: NodeJS.ProcessEnv, name: string, problems: string[]): string | undefined {
+  const file = env[`${name}_FILE`]
+  if (!file) return undefined
+  if (env[name]?.trim()) problems.push(`${name}: set it or ${name}_FILE, not both`)
+  try {
+    return readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    problems.push(`${name}_FILE: ${(error as Error).message}`)
+    return undefined
+  }
+}
+
+const credentialVariable = /^(CREDENTIAL_([A-Z][A-Z0-9_]*?))(_FILE)?$/
+
+/** Every `CREDENTIAL_<name>`, or `CREDENTIAL_<name>_FILE`, with the hosts of `CREDENTIAL_<name>_HOSTS`. */
+function readCredentials(env: NodeJS.ProcessEnv, problems: string[]): Map<string, Credential> {
+  const credentials = new Map<string, Credential>()
+  for (const variable of Object.keys(env)) {
+    const [, base, name, isFile] = credentialVariable.exec(variable) ?? []
+    if (!base || !name || name.endsWith('_HOSTS')) continue
+    const secret = isFile ? fromFile(env, base, problems) : env[base]?.trim()
+    if (!secret) continue
+    if (/[\r\n\0]/.test(secret)) problems.push(`${variable}: a secret is one line`)
+    const hosts = (env[`${base}_HOSTS`] ?? '')
+      .toLowerCase()
+      .split(/[\s,]+/)
+      .filter(Boolean)
+    for (const host of hosts) {
+      if (!/^(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/.test(host))
+        problems.push(`${base}_HOSTS: "${host}" isn't a host like crm.example or crm.example:8443`)
+    }
+    credentials.set(name, { secret, hosts })
+  }
+  return credentials
 }
 
 /**
@@ -121,8 +172,9 @@ export function parseConfig(env: NodeJS.ProcessEnv = process.env): Config {
   if (!parsed.success) {
     for (const issue of parsed.error.issues) problems.push(`${issue.path.join('.')}: ${issue.message}`)
   }
+  const credentials = readCredentials(env, problems)
   if (problems.length > 0 || !parsed.success) {
     throw new AppError('misconfigured', `The environment isn't right:\n  ${problems.join('\n  ')}`)
   }
-  return parsed.data
+  return { ...parsed.data, CREDENTIALS: credentials }
 }

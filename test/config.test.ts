@@ -20,8 +20,19 @@ describe('the environment', () => {
       LOG_LEVEL: 'loud',
       WEBHOOK_RETRY_SCHEDULE: '5x',
       OUTBOUND_ALLOW_CIDRS: '10.0.0.0/8 nonsense',
+      CRM_TIMEOUT_MS: '0',
+      SMTP_URL: 'http://mail.example',
+      MAIL_FROM: 'Shop <shop@example.com>\r\nBcc: <x@example.com>',
+      CREDENTIAL_HUBSPOT: 'secret',
+      CREDENTIAL_HUBSPOT_HOSTS: 'https://api.example/',
     }
-    expect(() => parseConfig(wrong)).toThrow(new RegExp(Object.keys(wrong).join('[^]*')))
+    expect(() => parseConfig(wrong)).toThrow(
+      new RegExp(
+        Object.keys(wrong)
+          .filter((name) => name !== 'CREDENTIAL_HUBSPOT')
+          .join('[^]*'),
+      ),
+    )
   })
 
   test('gives keys and users their parts', () => {
@@ -46,6 +57,31 @@ describe('the environment', () => {
     expect(parseConfig({ DATABASE_URL_FILE: file }).DATABASE_URL).toBe('postgres://u:p@h/d')
     expect(() => parseConfig({ DATABASE_URL_FILE: file, DATABASE_URL: 'postgres://h/d' })).toThrow('not both')
     expect(() => parseConfig({ REDIS_URL_FILE: join(dir, 'none') })).toThrow('REDIS_URL_FILE')
+    rmSync(dir, { recursive: true })
+  })
+
+  test('gives credentials their names and hosts, also from files', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'config-'))
+    const file = join(dir, 'token')
+    writeFileSync(file, 'from a file\n')
+    const { CREDENTIALS } = parseConfig({
+      CREDENTIAL_HUBSPOT: 'token',
+      CREDENTIAL_HUBSPOT_HOSTS: 'API.example, crm.example:8443',
+      CREDENTIAL_MAIL_2_FILE: file,
+      CREDENTIAL_MAIL_2_HOSTS: 'mail.example',
+      CREDENTIAL_NOWHERE: 'unlisted',
+      CREDENTIAL_LONELY_HOSTS: 'x.example',
+      CREDENTIALS: 'no name',
+      OTHER_SECRET: 'not for rows',
+    })
+    expect([...CREDENTIALS]).toEqual([
+      ['HUBSPOT', { secret: 'token', hosts: ['api.example', 'crm.example:8443'] }],
+      ['MAIL_2', { secret: 'from a file', hosts: ['mail.example'] }],
+      ['NOWHERE', { secret: 'unlisted', hosts: [] }],
+    ])
+    expect(() => parseConfig({ CREDENTIAL_X: 'a\nb', CREDENTIAL_Y_FILE: join(dir, 'none') })).toThrow(
+      /CREDENTIAL_X: [^]*CREDENTIAL_Y_FILE: /,
+    )
     rmSync(dir, { recursive: true })
   })
 })

@@ -1,0 +1,40 @@
+import { AppError } from '../errors.ts'
+
+/** Secrets that rows name, each for the hosts it may be sent to. */
+export interface Credentials {
+  /** The secret of a name, for a URL. @throws AppError `refused`, naming the variable to set, without any secret */
+  secretFor(name: string, target: { hostname: string; port: string }): string
+  /** Takes every secret out of a text. */
+  redact(text: string): string
+}
+
+const shown = (name: string) => JSON.stringify(name.slice(0, 64))
+/** Shorter ones would also blot out innocent words. */
+const shortestRedacted = 4
+
+/** Whoever edits a row can name a secret, but not send it anywhere: a host must be listed for it by whoever runs the worker. */
+export function createCredentials(
+  known: ReadonlyMap<string, { secret: string; hosts: readonly string[] }> = new Map(),
+): Credentials {
+  // Also as they stand in an Authorization header of basic authentication, or are quoted in a URL.
+  const secrets = [...known.values()]
+    .flatMap(({ secret }) => [secret, ...secret.split(':').slice(1), encodeURIComponent(secret), base64(secret)])
+    .filter((secret) => secret.length >= shortestRedacted)
+    .toSorted((a, b) => b.length - a.length)
+
+  return {
+    secretFor(name, { hostname, port }) {
+      if (!/^[A-Z][A-Z0-9_]*$/.test(name))
+        throw new AppError('refused', `credentials: ${shown(name)} is no name of a credential, like HUBSPOT`)
+      const credential = known.get(name)
+      if (!credential) throw new AppError('refused', `credentials: CREDENTIAL_${name.slice(0, 64)} is not set`)
+      const host = hostname.toLowerCase()
+      if (!credential.hosts.includes(host) && !(port !== '' && credential.hosts.includes(`${host}:${port}`)))
+        throw new AppError('refused', `credentials: ${host} is not listed in CREDENTIAL_${name}_HOSTS`)
+      return credential.secret
+    },
+    redact: (text) => secrets.reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), text),
+  }
+}
+
+const base64 = (text: string) => Buffer.from(text).toString('base64')

@@ -1,0 +1,37 @@
+import { describe, expect, test } from 'vitest'
+import { createCredentials } from '../../src/clients/credentials.ts'
+
+const credentials = createCredentials(
+  new Map([
+    ['HUBSPOT', { secret: 'pat-na1-0123', hosts: ['api.example', 'crm.example:8443'] }],
+    ['NOWHERE', { secret: 'user:hidden-word', hosts: [] }],
+  ]),
+)
+const at = (url: string) => new URL(url)
+
+describe('a credential', () => {
+  test('is for the hosts that are listed', () => {
+    expect(credentials.secretFor('HUBSPOT', at('https://API.example/v1'))).toBe('pat-na1-0123')
+    expect(credentials.secretFor('HUBSPOT', at('https://api.example:9443/v1'))).toBe('pat-na1-0123')
+    expect(credentials.secretFor('HUBSPOT', at('https://crm.example:8443/'))).toBe('pat-na1-0123')
+  })
+
+  test.each([
+    ['HUBSPOT', 'https://evil.example/', 'evil.example is not listed in CREDENTIAL_HUBSPOT_HOSTS'],
+    ['HUBSPOT', 'https://api.example.evil.example/', 'not listed'],
+    ['HUBSPOT', 'https://xapi.example/', 'not listed'],
+    ['HUBSPOT', 'https://crm.example/', 'not listed'],
+    ['NOWHERE', 'https://api.example/', 'not listed in CREDENTIAL_NOWHERE_HOSTS'],
+    ['DATABASE_URL', 'https://api.example/', 'CREDENTIAL_DATABASE_URL is not set'],
+    ['../HUBSPOT', 'https://api.example/', 'no name of a credential'],
+    ['hubspot', 'https://api.example/', 'no name of a credential'],
+  ])('%s is refused to %s', (name, url, words) => {
+    expect(() => credentials.secretFor(name, at(url))).toThrow(words)
+    expect(() => credentials.secretFor(name, at(url))).not.toThrow(/pat-na1|hidden/)
+  })
+
+  test('is taken out of texts, in each of its forms', () => {
+    const text = `bad token pat-na1-0123, ${Buffer.from('user:hidden-word').toString('base64')}, hidden-word`
+    expect(credentials.redact(text)).toBe('bad token [redacted], [redacted], [redacted]')
+  })
+})
