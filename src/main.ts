@@ -7,6 +7,7 @@ import { createSender } from './clients/http-sender.ts'
 import type { Config } from './config.ts'
 import { createDatabase, type DatabaseOptions, type Db } from './db/client.ts'
 import { registerJobs } from './db/queries/enqueue.ts'
+import { publishPages } from './db/queries/publish.ts'
 import { atMost } from './deadline.ts'
 import { AppError } from './errors.ts'
 import { createApp } from './http/app.ts'
@@ -19,6 +20,7 @@ import type { QueueBackend } from './work/backend.ts'
 import { createBell, type Bell } from './work/bell.ts'
 import { createDispatcher } from './work/dispatcher.ts'
 import { keepSchedules } from './work/schedules.ts'
+import { createBatcher } from './worker/batcher.ts'
 import { createMetrics, type Metrics } from './worker/metrics.ts'
 import type { AnyProcessor } from './worker/processor.ts'
 import { startWorkers } from './worker/workers.ts'
@@ -121,6 +123,8 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
         breaker: createBreaker(),
         payloadsDays: config.RETENTION_PAYLOADS_DAYS,
         retry,
+        publishPage: createBatcher({ run: (pageIds: number[]) => publishPages(endsDb, pageIds) }),
+        pagePublished: metrics.pagePublished,
       },
     },
     mine.map((definition) => ({ definition, processor: processors[definition.name] })),

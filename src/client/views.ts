@@ -24,6 +24,8 @@ export type EventResult =
 export type JobState = (typeof jobStates)[number]
 
 export interface EnqueuedJob {
+  /** For `publish-page`: the instant it was taken for. */
+  publishAt?: string | undefined
   jobId: string
   state: JobState
   href: string

@@ -103,6 +103,11 @@ export function sharedIndexes(deliveryWatermark: number): SharedIndex[] {
         `USING gin (to_tsvector('simple'::regconfig, (${column})::text))`,
       ),
     ),
+    ourIndex(
+      'idx_website_pages_scheduled',
+      'website_pages',
+      "USING btree (publish_at, id) WHERE (((status)::text = 'scheduled'::text) AND (deleted_at IS NULL))",
+    ),
     {
       ...ourIndex(
         ledgerIndexName,

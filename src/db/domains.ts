@@ -20,7 +20,7 @@ export interface DomainSwitch {
   siteId: number
   enabled: boolean
   paused: boolean
-  /** Source rows up to this id are not owed. */
+  /** Source rows up to this id are not owed; for publishing, pages due up to this instant, ms since 1970. */
   watermark: number
 }
 
@@ -47,7 +47,7 @@ export function listDomains(db: Db): Promise<DomainSwitch[]> {
 /** Switches a domain on. What stands in the database is not owed: going from off to on sets the watermark. */
 export function enableDomain(db: Db, domain: Domain, siteId = allSites): Promise<DomainSwitch> {
   return changeSwitch(db, domain, siteId, async (tx, before) =>
-    before.enabled ? {} : { enabled: true, watermark: await highestSourceId(tx, domain) },
+    before.enabled ? {} : { enabled: true, watermark: await watermarkNow(tx, domain) },
   )
 }
 
@@ -86,7 +86,12 @@ async function forgetCopy(db: Db, domain: Domain, siteId: number): Promise<void>
   await db.delete(domains).where(and(rowOf(domain, siteId), domains.enabled, not(domains.paused), exists(copied)))
 }
 
-async function highestSourceId(tx: Tx, domain: Domain): Promise<number> {
+async function watermarkNow(tx: Tx, domain: Domain): Promise<number> {
+  if (domain === 'publishing') {
+    // A page is made long before it is due, so its id says nothing.
+    const { rows } = await tx.execute(sql`SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::float8 AS ms`)
+    return rows[0]?.ms as number
+  }
   const source = sources[domain]
   if (!source) return 0
   // The source table's primary key.

@@ -84,7 +84,12 @@ export const batchResultBody = z
   .meta({ id: 'BatchResult' })
 
 export const enqueuedJobBody = z
-  .object({ jobId: z.string(), state: z.enum(jobStates), href: z.string() })
+  .object({
+    jobId: z.string(),
+    state: z.enum(jobStates),
+    href: z.string(),
+    publishAt: z.iso.datetime().optional().describe('For `publish-page`: the instant it was taken for.'),
+  })
   .meta({ id: 'EnqueuedJob', examples: [{ jobId: '812', state: 'waiting', href: '/v1/jobs/publish-page/812' }] })
 
 export const jobBody = z

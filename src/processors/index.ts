@@ -3,10 +3,11 @@ import type { Processor } from './contract.ts'
 import { deliverWebhookProcessor, type DeliverWebhookDeps } from './deliver-webhook.ts'
 import { maintainProcessor, type MaintainDeps } from './maintain.ts'
 import { pingWebhookProcessor, type PingWebhookDeps } from './ping-webhook.ts'
+import { publishPageProcessor, type PublishPageDeps } from './publish-page.ts'
 import { replayWebhookProcessor, type ReplayWebhookDeps } from './replay-webhook.ts'
 
 /** Everything any processor is given. */
-export type ProcessorDeps = DeliverWebhookDeps & MaintainDeps & PingWebhookDeps & ReplayWebhookDeps
+export type ProcessorDeps = DeliverWebhookDeps & MaintainDeps & PingWebhookDeps & PublishPageDeps & ReplayWebhookDeps
 
 // What `load` finds and `settle` writes is each processor's own business.
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -17,5 +18,6 @@ export const processors: { [Name in JobName]: AnyProcessor<Payload<Name>> } = {
   'deliver-webhook': deliverWebhookProcessor,
   maintain: maintainProcessor,
   'ping-webhook': pingWebhookProcessor,
+  'publish-page': publishPageProcessor,
   'replay-webhook': replayWebhookProcessor,
 }

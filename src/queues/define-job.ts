@@ -15,6 +15,8 @@ export interface JobDefinition<Name extends string = string, Schema extends z.Zo
   key: readonly (keyof z.infer<Schema> & string)[]
   /** Payload field that names a row of the shared schema; it must exist, and gives the item its site. Default: none. */
   subject?: { field: keyof z.infer<Schema> & string; table: string }
+  /** Payload field that says when it is due; whoever asks is told the instant. Default: none, it is due at once. */
+  dueAt?: keyof z.infer<Schema> & string
   /** Who may ask for it over HTTP and SQL: `enqueue` or `ops` scope; `none` is the worker alone. Default: `enqueue`. */
   scope?: 'enqueue' | 'ops' | 'none'
   /** Waits before each attempt, ms; its length is the number of attempts. A processor may override the next wait. */

@@ -3,4 +3,10 @@ export const holdReasons = {
   domainOff: 'domain off',
   paused: 'paused',
   webhookDisabled: 'webhook disabled',
+  siteInactive: 'site inactive',
+  siteInMaintenance: 'site in maintenance',
+  siteDeleted: 'site deleted',
 } as const
+
+/** How the reason begins for a page of which another version was asked for. */
+export const versionMismatch = 'version mismatch'

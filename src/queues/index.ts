@@ -3,6 +3,7 @@ import type { JobDefinition } from './define-job.ts'
 import { deliverWebhook } from './deliver-webhook.ts'
 import { maintain } from './maintain.ts'
 import { pingWebhook } from './ping-webhook.ts'
+import { publishPage } from './publish-page.ts'
 import { replayWebhook } from './replay-webhook.ts'
 
 /** Every job there is. A job here without a processor of its name doesn't compile. */
@@ -10,6 +11,7 @@ export const catalog = {
   'deliver-webhook': deliverWebhook,
   maintain,
   'ping-webhook': pingWebhook,
+  'publish-page': publishPage,
   'replay-webhook': replayWebhook,
 } as const
 
@@ -34,6 +36,7 @@ export function configureJobs(settings: JobSettings = {}): (JobDefinition & { na
     },
     catalog.maintain,
     catalog['ping-webhook'],
+    catalog['publish-page'],
     catalog['replay-webhook'],
   ]
 }

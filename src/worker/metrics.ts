@@ -9,6 +9,8 @@ export interface Metrics {
   contentType: string
   render(): Promise<string>
   runEnded(job: string, outcome: string, seconds: number): void
+  /** A page was published so long after the time it was scheduled for. */
+  pagePublished(latenessSeconds: number): void
 }
 
 const queueStates = ['waiting', 'active', 'delayed', 'completed', 'failed'] as const
@@ -78,6 +80,12 @@ export function createMetrics(
     help: 'Time from picking a work item up to its end being written',
     labelNames: ['job'],
     buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60],
+    registers,
+  })
+  const lateness = new Histogram({
+    name: 'website_worker_publish_lateness_seconds',
+    help: 'Time from when a page was scheduled for to when it was published',
+    buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600, 3_600],
     registers,
   })
   const items = new Gauge({
@@ -153,5 +161,6 @@ export function createMetrics(
       runs.inc({ job, outcome })
       seconds.observe({ job }, duration)
     },
+    pagePublished: (latenessSeconds) => lateness.observe(latenessSeconds),
   }
 }

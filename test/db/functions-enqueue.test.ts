@@ -22,7 +22,7 @@ const shared = { retry: { waitsMs: [0] }, worker: { concurrency: 1 } }
 const catalog: JobDefinition[] = [
   defineJob({
     ...shared,
-    name: 'publish-page',
+    name: 'render-page',
     domain: 'publishing',
     schema: z.object({ pageId: z.int(), version: z.int().optional() }),
     key: ['pageId'],
@@ -75,8 +75,8 @@ const enqueue = (job: string | null, payload: unknown) =>
     .then(({ rows }) => Number(rows[0]!.id))
 
 test('owes the job for a role without any grant, at the site of its row', async () => {
-  const id = await enqueue('publish-page', { pageId, version: 3 })
-  expect(await workOf(database.db, 'publish-page')).toMatchObject([
+  const id = await enqueue('render-page', { pageId, version: 3 })
+  expect(await workOf(database.db, 'render-page')).toMatchObject([
     {
       id,
       key: String(pageId),
@@ -105,24 +105,24 @@ test('finds the site of a submission through its form, and takes a site for itse
 })
 
 test('returns the unfinished item with the same key, and a new one once that has ended', async () => {
-  const id = await enqueue('publish-page', { pageId })
-  expect(await enqueue('publish-page', { pageId, version: 2 })).toBe(id)
+  const id = await enqueue('render-page', { pageId })
+  expect(await enqueue('render-page', { pageId, version: 2 })).toBe(id)
   for (const state of ['running', 'held'] as const) {
     await database.db.update(work).set({ state })
-    expect(await enqueue('publish-page', { pageId })).toBe(id)
+    expect(await enqueue('render-page', { pageId })).toBe(id)
   }
   await database.db.update(work).set({ state: 'done', finishedAt: new Date() })
-  expect(await enqueue('publish-page', { pageId })).toBeGreaterThan(id)
+  expect(await enqueue('render-page', { pageId })).toBeGreaterThan(id)
 })
 
 test.each(['owed', 'running', 'held'] as const)(
   'keeps nobody from an item that is %s while the asker leaves its transaction open',
   async (state) => {
-    const id = await enqueue('publish-page', { pageId })
+    const id = await enqueue('render-page', { pageId })
     await database.db.update(work).set({ state })
     const client = await mainApp.connect()
     await client.query('BEGIN')
-    await client.query('SELECT website_worker.enqueue($1, $2)', ['publish-page', { pageId }])
+    await client.query('SELECT website_worker.enqueue($1, $2)', ['render-page', { pageId }])
     await database.db.transaction(async (tx) => {
       await tx.execute(sql`SET LOCAL lock_timeout = '1s'`)
       await tx.update(work).set({ state: 'done', finishedAt: new Date() })
@@ -135,10 +135,10 @@ test.each(['owed', 'running', 'held'] as const)(
 )
 
 test('notes an ask for what is owed already, but not that of a schedule', async () => {
-  const { workId } = await enqueueItem(database.db, 'publish-page', { pageId }, { rung: true })
-  await enqueueItem(database.db, 'publish-page', { pageId }, { rung: false, trigger: 'schedule' })
+  const { workId } = await enqueueItem(database.db, 'render-page', { pageId }, { rung: true })
+  await enqueueItem(database.db, 'render-page', { pageId }, { rung: false, trigger: 'schedule' })
   expect(await database.db.select().from(askedAgain)).toEqual([])
-  const again = await enqueueItem(database.db, 'publish-page', { pageId }, { rung: true })
+  const again = await enqueueItem(database.db, 'render-page', { pageId }, { rung: true })
   expect(again).toMatchObject({ workId, key: String(pageId), siteId, state: 'owed', generation: 1, created: false })
   expect(await database.db.select().from(askedAgain)).toMatchObject([{ workId, askedAt: expect.any(Date) }])
 })
@@ -146,10 +146,10 @@ test('notes an ask for what is owed already, but not that of a schedule', async 
 test('leaves nothing behind a transaction that is rolled back', async () => {
   const client = await mainApp.connect()
   await client.query('BEGIN')
-  await client.query('SELECT website_worker.enqueue($1, $2)', ['publish-page', { pageId }])
+  await client.query('SELECT website_worker.enqueue($1, $2)', ['render-page', { pageId }])
   await client.query('ROLLBACK')
   client.release()
-  expect(await workOf(database.db, 'publish-page')).toEqual([])
+  expect(await workOf(database.db, 'render-page')).toEqual([])
 })
 
 test('makes one item however many connections ask at once', async () => {
@@ -169,15 +169,15 @@ test('makes one item however many connections ask at once', async () => {
 
 test('holds the item while its domain or site is switched off', async () => {
   await database.db.insert(domains).values({ domain: 'publishing', enabled: false })
-  const item = await enqueueItem(database.db, 'publish-page', { pageId }, { rung: true })
+  const item = await enqueueItem(database.db, 'render-page', { pageId }, { rung: true })
   expect(item).toMatchObject({ state: 'held', reason: 'domain off', created: true, siteId })
-  expect(await workOf(database.db, 'publish-page')).toMatchObject([{ rungAt: null }])
+  expect(await workOf(database.db, 'render-page')).toMatchObject([{ rungAt: null }])
 })
 
 test('promises the ring only where it was asked to, and says who asked', async () => {
-  const rung = await enqueueItem(database.db, 'publish-page', { pageId }, { rung: true, trigger: 'discovery' })
-  expect(rung).toMatchObject({ job: 'publish-page', generation: 1, attempts: 0, delayMs: 0 })
-  const [item] = await workOf(database.db, 'publish-page')
+  const rung = await enqueueItem(database.db, 'render-page', { pageId }, { rung: true, trigger: 'discovery' })
+  expect(rung).toMatchObject({ job: 'render-page', generation: 1, attempts: 0, delayMs: 0 })
+  const [item] = await workOf(database.db, 'render-page')
   expect(item).toMatchObject({ rungAt: expect.any(Date), trigger: 'discovery' })
 })
 
@@ -187,26 +187,26 @@ test('names the job or the field that is wrong', async () => {
     column,
     message: expect.stringMatching(message),
   })
-  const known = /known jobs: create-lead, publish-page, sync-products$/
-  await expect(enqueue('publish-pages', {})).rejects.toMatchObject(invalid('job', known))
+  const known = /known jobs: create-lead, render-page, sync-products$/
+  await expect(enqueue('render-pages', {})).rejects.toMatchObject(invalid('job', known))
   await expect(enqueue('tidy', {})).rejects.toMatchObject(invalid('job', known))
   await expect(enqueue(null, {})).rejects.toMatchObject(invalid('job', /null is unknown/))
   for (const payload of [null, [], 'x', 7]) {
-    await expect(enqueue('publish-page', payload)).rejects.toMatchObject(invalid('payload', /object/))
+    await expect(enqueue('render-page', payload)).rejects.toMatchObject(invalid('payload', /object/))
   }
-  await expect(enqueue('publish-page', {})).rejects.toMatchObject(invalid('pageId', /pageId is required/))
-  await expect(enqueue('publish-page', { pageId: null })).rejects.toMatchObject(invalid('pageId', /required/))
-  await expect(enqueue('publish-page', { pageId: [1] })).rejects.toMatchObject(invalid('pageId', /required/))
+  await expect(enqueue('render-page', {})).rejects.toMatchObject(invalid('pageId', /pageId is required/))
+  await expect(enqueue('render-page', { pageId: null })).rejects.toMatchObject(invalid('pageId', /required/))
+  await expect(enqueue('render-page', { pageId: [1] })).rejects.toMatchObject(invalid('pageId', /required/))
   await expect(enqueue('sync-products', { siteId })).rejects.toMatchObject(invalid('mode', /mode is required/))
   await expect(enqueue('sync-products', { siteId, mode: 'x'.repeat(2_000) })).rejects.toMatchObject(
     invalid('siteId', /too long/),
   )
   for (const bad of ['1', 0, -1, 1.5, 2_147_483_648, 1e300, true]) {
-    await expect(enqueue('publish-page', { pageId: bad })).rejects.toMatchObject(
+    await expect(enqueue('render-page', { pageId: bad })).rejects.toMatchObject(
       invalid('pageId', /must be the id|long/),
     )
   }
-  await expect(enqueue('publish-page', { pageId: 2_000_000_000 })).rejects.toMatchObject(
+  await expect(enqueue('render-page', { pageId: 2_000_000_000 })).rejects.toMatchObject(
     invalid('pageId', /2000000000: no such row of website_pages/),
   )
   await database.db.execute(sql`UPDATE website_sites SET deleted_at = now()`)
@@ -220,7 +220,7 @@ test('turns the refusal into an AppError that names the field', async () => {
     [{ pageId, note: '\u0000' }, 'payload'],
     [{ pageId, note: '\ud800' }, 'payload'],
   ] as const) {
-    const refused = enqueueItem(database.db, 'publish-page', payload, { rung: true })
+    const refused = enqueueItem(database.db, 'render-page', payload, { rung: true })
     await expect(refused).rejects.toMatchObject({ name: 'AppError', code: 'invalid', field })
   }
 })
@@ -236,18 +236,18 @@ test('registers what changed, and leaves what another release may be working on'
   const rows = await database.db.select().from(jobs).orderBy(jobs.job)
   expect(rows.map((row) => [row.job, row.isPublic])).toEqual([
     ['create-lead', false],
-    ['publish-page', true],
+    ['render-page', true],
     ['sync-products', true],
     ['tidy', false],
   ])
 })
 
 test('forgets the jobs that left the catalog once none of their work is unfinished', async () => {
-  await enqueueItem(database.db, 'publish-page', { pageId }, { rung: false })
+  await enqueueItem(database.db, 'render-page', { pageId }, { rung: false })
   await forgetJobs(
     database.db,
     catalog.filter((job) => job.name === 'create-lead'),
   )
   const rows = await database.db.select().from(jobs).orderBy(jobs.job)
-  expect(rows.map((row) => row.job)).toEqual(['create-lead', 'publish-page'])
+  expect(rows.map((row) => row.job)).toEqual(['create-lead', 'render-page'])
 })

@@ -39,6 +39,7 @@ const additions = [
   'idx_website_orders_site_id_status_created_at',
   'idx_website_page_versions_author_id',
   'idx_website_pages_author_id',
+  'idx_website_pages_scheduled',
   'idx_website_pages_site_id_slug_status',
   'idx_website_pages_title_search',
   'idx_website_pageviews_site_id_created_at',

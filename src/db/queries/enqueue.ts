@@ -16,18 +16,23 @@ export interface EnqueuedItem {
   reason: string | null
   generation: number
   attempts: number
-  /** How long until it is due, ms; 0 when due. */
+  /** When it is due. */
+  nextAt: Date
+  /** How long until then, ms; 0 when due. */
   delayMs: number
   /** False when an unfinished item with the same key was there already: whoever made it rings it, and it is owed anew. */
   created: boolean
 }
 
 export interface EnqueueOptions {
-  /** The caller rings the item after its commit, if it was created and is owed; else the dispatcher finds it. */
+  /** The caller rings the item after its commit, if `isToRing` says so; else the dispatcher finds it. */
   rung: boolean
   /** Who asks: `request`, `discovery`, `schedule`… Default: `request`. */
   trigger?: string
 }
+
+/** Whether the caller that promised to ring has to: the dispatcher rings what is due later than within a minute. */
+export const isToRing = ({ created, state, delayMs }: EnqueuedItem) => created && state === 'owed' && delayMs <= 60_000
 
 /**
  * Makes sure that a job is owed.
@@ -43,7 +48,7 @@ export async function enqueueItem(
     // website_worker.enqueue_item names its indexes.
     const { rows } = await db.execute(sql`
       SELECT i.id, i.job, i.key, i.site_id, i.label, i.state, i.reason, i.generation, i.attempts,
-        greatest(0, extract(epoch FROM i.next_at - now()) * 1000)::float8 AS delay_ms, i.created
+        i.next_at, ceil(greatest(0, extract(epoch FROM i.next_at - now()) * 1000))::float8 AS delay_ms, i.created
       FROM website_worker.enqueue_item(
         ${job}, ${JSON.stringify(payload)}::jsonb, ${options.rung}, ${options.trigger ?? 'request'}) i`)
     const row = rows[0]!
@@ -57,6 +62,7 @@ export async function enqueueItem(
       reason: row.reason as string | null,
       generation: row.generation as number,
       attempts: row.attempts as number,
+      nextAt: new Date(row.next_at as string),
       delayMs: row.delay_ms as number,
       created: row.created as boolean,
     }

@@ -145,7 +145,10 @@ export const domains = workerSchema.table(
     siteId: integer('site_id').notNull().default(0),
     enabled: boolean('enabled').notNull(),
     paused: boolean('paused').notNull().default(false),
-    /** Highest id of the domain's source rows when it was enabled; older rows are not owed. */
+    /**
+     * Highest id of the domain's source rows when it was enabled; older rows are not owed. For publishing the instant,
+     * ms since 1970: pages due before it are not owed.
+     */
     watermark: bigint('watermark', { mode: 'number' }).notNull().default(0),
     changedAt: instant('changed_at').notNull().defaultNow(),
   },
@@ -261,6 +264,25 @@ export const webhookReplays = workerSchema.table('webhook_replays', {
   replayed: integer('replayed').notNull().default(0),
   changedAt: instant('changed_at').notNull().defaultNow(),
 })
+
+/** What was last asked of a scheduled page, where its row can't say it; gone once the page is published. */
+export const pageRequests = workerSchema.table(
+  'page_requests',
+  {
+    pageId: integer('page_id').primaryKey(),
+    /** The time it was asked for; the version counts as long as the page is scheduled for it. */
+    publishAt: instant('publish_at').notNull(),
+    /** The only version that may be published; null for any. */
+    version: integer('version'),
+    /** The work item that was there already and has to be moved to `publish_at`; null once it is. */
+    workId: bigint('work_id', { mode: 'number' }),
+  },
+  (t) => [
+    index('page_requests_to_move')
+      .on(t.pageId)
+      .where(sql`work_id IS NOT NULL`),
+  ],
+)
 
 /** Answers to requests that carried an `Idempotency-Key`, for 24 hours. */
 export const idempotencyKeys = workerSchema.table(

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { enqueueItem, type EnqueuedItem } from '../../db/queries/enqueue.ts'
+import { enqueueItem, isToRing, type EnqueuedItem } from '../../db/queries/enqueue.ts'
 import { answerOnce } from '../../db/queries/idempotency.ts'
 import { findWorkItem, type WorkItem } from '../../db/queries/jobs.ts'
 import type { Db, Tx } from '../../db/client.ts'
@@ -84,11 +84,12 @@ export const jobRoutes =
         let made: EnqueuedItem | undefined
         const enqueue = async (db: Db | Tx) => {
           made = await enqueueItem(db, job.name, payload, { rung, trigger: 'request' })
-          const { workId, delayMs, state } = made
+          const { workId, delayMs, state, nextAt } = made
           return {
             jobId: String(workId),
             state: stateOf({ state, due: delayMs === 0 }),
             href: hrefOf(job.name, workId),
+            ...(job.dueAt && { publishAt: nextAt.toISOString() }),
           }
         }
         const requestHash = createHash('sha256')
@@ -100,9 +101,14 @@ export const jobRoutes =
               response: await enqueue(tx),
             }))
           : { replayed: false, response: await enqueue(deps.db) }
-        if (rung && made?.created && made.state === 'owed') deps.bell.ring([made])
+        if (rung && made && isToRing(made)) deps.bell.ring([made])
         // jsonb keeps no order of fields.
-        const response = { jobId: stored.jobId, state: stored.state, href: stored.href }
+        const response = {
+          jobId: stored.jobId,
+          state: stored.state,
+          href: stored.href,
+          ...(stored.publishAt && { publishAt: stored.publishAt }),
+        }
         if (replayed) reply.header('idempotent-replayed', 'true')
         return reply.code(202).header('location', response.href).send(response)
       },

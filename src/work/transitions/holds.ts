@@ -1,4 +1,4 @@
-import { sql } from 'drizzle-orm'
+import { sql, type SQL } from 'drizzle-orm'
 import type { Db } from '../../db/client.ts'
 import { holdReasons } from '../../queues/hold-reasons.ts'
 
@@ -6,6 +6,9 @@ const batchSize = 5_000
 
 /** Why a site's or a domain's switch holds items. */
 const bySwitch = [holdReasons.domainOff, holdReasons.paused]
+
+/** Why the state of a site's own row holds items. */
+const bySite = [holdReasons.siteInactive, holdReasons.siteInMaintenance, holdReasons.siteDeleted]
 
 /** Held items that lie side by side in work_held. */
 interface HeldGroup {
@@ -54,12 +57,18 @@ interface HeldPair {
   siteId: number | null
   /** Some webhook of the site is on. */
   hasWebhook: boolean
+  /** The site is active, or gone with all that was its own. */
+  siteIsOpen: boolean
 }
+
+/** Whether the row of a site keeps nothing back. */
+const siteIsOpen = (siteId: SQL) => sql`NOT EXISTS (
+  SELECT FROM public.website_sites s WHERE s.id = ${siteId} AND (s.deleted_at IS NOT NULL OR s.status <> 'active'))`
 
 /** The (job, site) pairs that something is held of and no switch holds: one probe of the index for each pair. */
 async function freePairs(db: Db): Promise<HeldPair[]> {
   // work_held, site by site: within a job sites come before no site at all. Then the primary keys of jobs and domains,
-  // and idx_website_webhooks_site_id.
+  // idx_website_webhooks_site_id and website_sites_pkey.
   const { rows } = await db.execute(
     sql`WITH RECURSIVE pairs AS (
           (SELECT job, site_id FROM website_worker.work WHERE state = 'held' ORDER BY job, site_id LIMIT 1)
@@ -76,7 +85,8 @@ async function freePairs(db: Db): Promise<HeldPair[]> {
                WHERE state = 'held' AND job > p.job ORDER BY job, site_id LIMIT 1)) next
             ORDER BY turn LIMIT 1) n)
         SELECT p.job, p.site_id, p.job = 'deliver-webhook' AND EXISTS (
-                 SELECT FROM public.website_webhooks h WHERE h.site_id = p.site_id AND h.is_active) AS has_webhook
+                 SELECT FROM public.website_webhooks h WHERE h.site_id = p.site_id AND h.is_active) AS has_webhook,
+               ${siteIsOpen(sql`p.site_id`)} AS site_is_open
         FROM pairs p JOIN website_worker.jobs j ON j.job = p.job
         WHERE website_worker.hold_reason(j.domain, p.site_id) IS NULL`,
   )
@@ -84,6 +94,7 @@ async function freePairs(db: Db): Promise<HeldPair[]> {
     job: row.job as string,
     siteId: row.site_id as number | null,
     hasWebhook: row.has_webhook as boolean,
+    siteIsOpen: row.site_is_open as boolean,
   }))
 }
 
@@ -114,7 +125,9 @@ async function releaseBatch(db: Db, groups: readonly HeldGroup[]): Promise<{ mor
         locked AS MATERIALIZED (
           SELECT w.id FROM website_worker.work w
           WHERE w.id = ANY (ARRAY(SELECT id FROM picked)) AND w.state = 'held'
-            AND (w.reason = ANY (${sql.param(bySwitch)}::text[]) OR w.reason = ${holdReasons.webhookDisabled} AND EXISTS (
+            AND (w.reason = ANY (${sql.param(bySwitch)}::text[])
+              OR w.reason = ANY (${sql.param(bySite)}::text[]) AND ${siteIsOpen(sql`w.site_id`)}
+              OR w.reason = ${holdReasons.webhookDisabled} AND EXISTS (
               SELECT FROM public.website_webhook_deliveries d JOIN public.website_webhooks h ON h.id = d.webhook_id
               WHERE h.is_active AND d.id = CASE WHEN w.payload ->> 'deliveryId' ~ '^[0-9]{1,10}$'
                                                 THEN (w.payload ->> 'deliveryId')::bigint END))
@@ -174,7 +187,11 @@ export function createReleaseSweep(deps: { db: Db }, options: { budgetMs?: numbe
         pairs.filter((pair) => pair.hasWebhook),
         [holdReasons.webhookDisabled],
       )
-    const released = await releaseGroups(deps.db, groupsOf(pairs, bySwitch), budgetMs)
+    const ofSites = groupsOf(
+      pairs.filter((pair) => pair.siteIsOpen),
+      bySite,
+    )
+    const released = await releaseGroups(deps.db, [...groupsOf(pairs, bySwitch), ...ofSites], budgetMs)
     return released + (await releaseGroups(deps.db, ofWebhooks, budgetMs))
   }
 }

@@ -1,0 +1,113 @@
+import { sql } from 'drizzle-orm'
+import { versionMismatch } from '../../queues/hold-reasons.ts'
+import type { Db } from '../client.ts'
+
+/** How long before its time a page becomes a work item, so that it can be rung to the millisecond. */
+const aheadMs = 60_000
+/** Pages, and requests, that one call takes up. */
+const most = 10_000
+
+const unfinished = sql`('owed', 'running', 'held')`
+
+/** An item that is to run at another time than it was made for, from its first attempt. */
+const anew = sql`generation = w.generation + 1, attempts = 0, crashes = 0, rung_at = NULL, lane = NULL, result = NULL,
+  last_error = NULL, finished_at = NULL`
+
+/**
+ * Moves the items of pages that were asked for again to the time they are scheduled for by now, unless someone has them
+ * locked; one that has ended meanwhile is owed again, so that whoever asked can follow it.
+ */
+async function moveAsked(db: Db): Promise<number> {
+  // page_requests_to_move; primary key of work, then work_unfinished_key for the twin.
+  const { rowCount } = await db.execute(
+    sql`WITH asked AS MATERIALIZED (
+          SELECT r.page_id, r.work_id, r.publish_at, r.version FROM website_worker.page_requests r
+          WHERE r.work_id IS NOT NULL ORDER BY r.page_id LIMIT ${most} FOR UPDATE SKIP LOCKED
+        ), items AS MATERIALIZED (
+          SELECT w.id, w.state FROM website_worker.work w WHERE w.id = ANY (ARRAY(SELECT work_id FROM asked))
+          ORDER BY w.id FOR UPDATE SKIP LOCKED
+        ), moved AS (
+          UPDATE website_worker.work w
+          SET state = CASE WHEN w.state = 'held' AND NOT starts_with(w.reason, ${versionMismatch}) THEN 'held' ELSE 'owed' END,
+            reason = CASE WHEN w.state = 'held' AND NOT starts_with(w.reason, ${versionMismatch}) THEN w.reason END,
+            next_at = a.publish_at, trigger = 'request', ${anew},
+            payload = jsonb_strip_nulls(w.payload || jsonb_build_object(
+              'publishAt', website_worker.instant_text(a.publish_at), 'version', a.version))
+          FROM asked a
+          WHERE w.id = a.work_id AND w.id = ANY (ARRAY(SELECT id FROM items))
+            AND (w.state IN ${unfinished} OR NOT EXISTS (
+              SELECT FROM website_worker.work o WHERE o.job = w.job AND o.key = w.key AND o.state IN ${unfinished}))
+          RETURNING w.id
+        ), settled AS (
+          SELECT a.page_id, a.version FROM asked a
+          WHERE a.work_id IN (SELECT id FROM items)
+            OR NOT EXISTS (SELECT FROM website_worker.work w WHERE w.id = a.work_id)
+        ), kept AS (
+          UPDATE website_worker.page_requests r SET work_id = NULL
+          FROM settled s WHERE r.page_id = s.page_id AND s.version IS NOT NULL
+        ), forgotten AS (
+          DELETE FROM website_worker.page_requests r USING settled s WHERE r.page_id = s.page_id AND s.version IS NULL
+        )
+        SELECT FROM moved`,
+  )
+  return rowCount ?? 0
+}
+
+/**
+ * Owes the pages that are due within a minute, oldest first: new items for those without one, and another time for items
+ * made for another. Left alone are pages due before publishing was enabled, what failed or was cancelled for this very
+ * time, and rows that someone has locked, whose transaction may be making the item.
+ */
+async function owePages(db: Db): Promise<number> {
+  // idx_website_pages_scheduled; work_unfinished_key and work_job_key for each page; domains_pkey.
+  const { rowCount } = await db.execute(
+    sql`WITH switches AS MATERIALIZED (
+          SELECT site_id, enabled, paused, watermark FROM website_worker.domains WHERE domain = 'publishing'
+        ), due AS MATERIALIZED (
+          SELECT p.id, p.site_id, p.publish_at AT TIME ZONE 'UTC' AS publish_at, t.text, u.id AS work_id, o.paused
+          FROM public.website_pages p
+          CROSS JOIN LATERAL (SELECT website_worker.instant_text(p.publish_at AT TIME ZONE 'UTC') AS text) t
+          LEFT JOIN LATERAL (
+            SELECT * FROM switches s WHERE s.site_id IN (0, p.site_id) ORDER BY s.site_id DESC LIMIT 1) o ON true
+          LEFT JOIN LATERAL (
+            SELECT w.id, w.state, w.reason, w.payload ->> 'publishAt' AS text FROM website_worker.work w
+            WHERE w.job = 'publish-page' AND w.key = p.id::text AND w.state IN ${unfinished} LIMIT 1) u ON true
+          WHERE p.status = 'scheduled' AND p.deleted_at IS NULL AND p.publish_at >= '0001-01-01'
+            AND p.publish_at <= (now() AT TIME ZONE 'UTC') + ${aheadMs} * interval '1 ms'
+            AND coalesce(o.enabled, true) AND extract(epoch FROM p.publish_at) * 1000 > coalesce(o.watermark, 0)
+            AND CASE
+              WHEN u.id IS NULL THEN NOT EXISTS (
+                SELECT FROM website_worker.work w WHERE w.job = 'publish-page' AND w.key = p.id::text
+                  AND w.state IN ('failed', 'cancelled') AND w.payload ->> 'publishAt' = t.text)
+              ELSE u.text IS DISTINCT FROM t.text
+                AND (u.state = 'owed' OR (u.state = 'held' AND starts_with(u.reason, ${versionMismatch}))) END
+          ORDER BY p.publish_at, p.id LIMIT ${most} FOR SHARE OF p SKIP LOCKED
+        ), items AS MATERIALIZED (
+          SELECT w.id FROM website_worker.work w WHERE w.id = ANY (ARRAY(SELECT work_id FROM due WHERE work_id IS NOT NULL))
+            AND w.state IN ('owed', 'held')
+          ORDER BY w.id FOR UPDATE SKIP LOCKED
+        ), moved AS (
+          UPDATE website_worker.work w
+          SET state = 'owed', reason = NULL, next_at = d.publish_at, trigger = 'discovery', ${anew},
+            payload = w.payload || jsonb_build_object('publishAt', d.text)
+          FROM due d WHERE w.id = d.work_id AND w.id = ANY (ARRAY(SELECT id FROM items))
+          RETURNING w.id
+        ), made AS (
+          INSERT INTO website_worker.work
+            (job, key, site_id, payload, label, state, reason, trigger, next_at, created_at)
+          SELECT 'publish-page', d.id::text, d.site_id, jsonb_build_object('pageId', d.id, 'publishAt', d.text),
+            'publish-page ' || d.id, CASE WHEN d.paused THEN 'held' ELSE 'owed' END, CASE WHEN d.paused THEN 'paused' END,
+            'discovery', d.publish_at, now()
+          FROM due d WHERE d.work_id IS NULL ORDER BY d.publish_at, d.id
+          ON CONFLICT (job, key) WHERE state IN ('owed', 'running', 'held') DO NOTHING
+          RETURNING id
+        )
+        SELECT FROM moved UNION ALL SELECT FROM made`,
+  )
+  return rowCount ?? 0
+}
+
+/** Makes the work items of pages agree with the pages' own rows; returns how many it made or moved. */
+export async function discoverPages(db: Db): Promise<number> {
+  return (await moveAsked(db)) + (await owePages(db))
+}

@@ -1,0 +1,71 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { discoverPages } from '../db/queries/discover-pages.ts'
+import { recordUnpublished, type Publication } from '../db/queries/publish.ts'
+import { versionMismatch } from '../queues/hold-reasons.ts'
+import type { PublishPagePayload } from '../queues/publish-page.ts'
+import type { Outcome, Processor } from './contract.ts'
+
+export interface PublishPageDeps {
+  /** Publishes a page that is due; many at a time in one transaction. */
+  publishPage(pageId: number): Promise<Publication>
+  /** Hears how late a page went out. */
+  pagePublished(latenessSeconds: number): void
+}
+
+/** What the audit log is told of a page that was not published. */
+export interface UnpublishedRecord {
+  action: 'page.publish_held' | 'page.publish_failed'
+  changes: object
+}
+
+/** A run that begins this much too early waits; one that begins earlier was overtaken by another time. */
+const longestWaitMs = 2_000
+
+/** Publishes a page, if its row still says so, once. */
+export const publishPageProcessor: Processor<PublishPagePayload, PublishPageDeps, undefined, UnpublishedRecord> = {
+  async process({ pageId }, deps, { signal }) {
+    let publication = await deps.publishPage(pageId)
+    if (publication.kind === 'early' && publication.dueInMs <= longestWaitMs) {
+      await sleep(publication.dueInMs + 1, undefined, { signal })
+      publication = await deps.publishPage(pageId)
+    }
+    if (publication.kind === 'published') deps.pagePublished(publication.latenessMs / 1_000)
+    return outcomeOf(publication)
+  },
+
+  async settle(tx, runs) {
+    const pages = runs.flatMap(({ payload, outcome, record: { action, changes } }) =>
+      outcome === 'held' || outcome === 'failed' ? [{ pageId: payload.pageId, action, changes }] : [],
+    )
+    if (pages.length > 0) await recordUnpublished(tx, pages)
+  },
+
+  discover: discoverPages,
+}
+
+function outcomeOf(publication: Publication): Outcome<UnpublishedRecord> {
+  switch (publication.kind) {
+    case 'published': {
+      const { version, publishedAt, latenessMs } = publication
+      return { kind: 'done', result: { published: true, version, publishedAt, latenessMs: Math.round(latenessMs) } }
+    }
+    case 'early':
+      return { kind: 'done', result: { published: false, why: 'the page is scheduled for later' } }
+    case 'unneeded':
+      return { kind: 'done', result: { published: false, why: publication.why } }
+    case 'held':
+      return { kind: 'held', reason: publication.reason }
+    case 'mismatch': {
+      const { wanted, version } = publication
+      const changes = { version: { wanted, found: version } }
+      const reason = `${versionMismatch}: ${wanted} was asked for, the page is at ${version}`
+      return { kind: 'held', reason, record: { action: 'page.publish_held', changes } }
+    }
+    case 'later':
+    case 'failed': {
+      const { kind, error } = publication
+      const record: UnpublishedRecord = { action: 'page.publish_failed', changes: { error } }
+      return { kind: kind === 'later' ? 'retry' : 'failed', error, record }
+    }
+  }
+}
