@@ -98,7 +98,7 @@ export function timedOut({ phase, target: { host, hostname }, timeoutMs, statusC
 
 function unreached(code: string, error: Error, { host, hostname }: Circumstance['target']): string {
   if (nameUnknown.includes(code)) return `host not found: ${hostname}`
-  if (nameSilent.includes(code)) return `could not look up ${hostname}: its name servers do not answer`
+  if (nameSilent.includes(code)) return `could not look up ${hostname}: no answer from the name servers`
   const why = certificate[code]
   if (why !== undefined) return `no secure connection to ${host}: ${why}`
   if (code.startsWith('ERR_SSL_') || code === 'EPROTO') return `no secure connection to ${host}: TLS failed (${code})`

@@ -145,7 +145,7 @@ describe('a failure', () => {
     })
     expect(await post('http://no.test/', failing('EAI_AGAIN'))).toMatchObject({
       cause: 'network',
-      error: 'could not look up no.test: its name servers do not answer',
+      error: 'could not look up no.test: no answer from the name servers',
     })
   })
 

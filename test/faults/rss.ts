@@ -13,14 +13,7 @@ export async function rssMb(pid: number): Promise<number> {
   return Number(stdout) / 1_024
 }
 
-export interface MemorySample {
-  /** How much had been done by then. */
-  done: number
-  rssMb: number
-}
-
 export interface MemoryWatch {
-  samples: readonly MemorySample[]
   /** Median of what was seen while `done` was from `from` up to `to`, MB; NaN when nothing was. */
   medianMb(from: number, to: number): number
   peakMb(): number
@@ -29,14 +22,13 @@ export interface MemoryWatch {
 
 /** Looks at a process's memory four times a second. */
 export function watchMemory(pid: number, done: () => number): MemoryWatch {
-  const samples: MemorySample[] = []
+  const samples: { done: number; rssMb: number }[] = []
   const look = async () => {
     const sample = { done: done(), rssMb: await rssMb(pid) }
     if (!Number.isNaN(sample.rssMb)) samples.push(sample)
   }
   const timer = setInterval(() => void look().catch(() => {}), 250)
   return {
-    samples,
     medianMb(from, to) {
       const within = samples.filter((sample) => sample.done >= from && sample.done <= to)
       return within.length === 0
