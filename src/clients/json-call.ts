@@ -67,7 +67,10 @@ export function createJsonCaller(options: JsonCallerOptions): JsonCaller {
       method,
       url,
       headers: [
-        ...['accept', 'application/json', 'user-agent', userAgent],
+        'accept',
+        'application/json',
+        'user-agent',
+        userAgent,
         ...(body === undefined ? [] : ['content-type', 'application/json']),
         ...Object.entries(headers ?? {}).flat(),
       ],
