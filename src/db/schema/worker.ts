@@ -215,10 +215,13 @@ export const events = workerSchema.table(
   },
   (t) => [
     primaryKey({ columns: [t.siteId, t.id] }),
-    index('events_created_at').using('brin', t.createdAt),
+    // Two halves for pruning, each in the order of age: an event that comes in is written to the first alone.
     index('events_body_kept')
       .on(t.createdAt)
       .where(sql`body IS NOT NULL`),
+    index('events_emptied')
+      .on(t.createdAt)
+      .where(sql`body IS NULL`),
   ],
 )
 
@@ -235,8 +238,8 @@ export const webhookAttempts = workerSchema.table(
     error: text('error'),
     trigger: text('trigger').notNull(),
   },
-  // Rows lie in the order of `at`, and old ones go together: a block range index is enough, and costs the writer nothing.
-  (t) => [primaryKey({ columns: [t.deliveryId, t.id] }), index('webhook_attempts_at').using('brin', t.at)],
+  // Old rows are found by their deliveries: no index on `at` for every attempt to write.
+  (t) => [primaryKey({ columns: [t.deliveryId, t.id] })],
 )
 
 /** What the worker knows of a webhook beyond the owner's row. */
@@ -297,4 +300,62 @@ export const idempotencyKeys = workerSchema.table(
     createdAt: instant('created_at').notNull().defaultNow(),
   },
   (t) => [primaryKey({ columns: [t.principal, t.key] }), index('idempotency_keys_created_at').on(t.createdAt)],
+)
+
+/** Submissions whose jobs were owed once: they are not found again, however long they stay `new`. */
+export const seenSubmissions = workerSchema.table('seen_submissions', {
+  submissionId: integer('submission_id').primaryKey(),
+  seenAt: instant('seen_at').notNull().defaultNow(),
+})
+
+/** Leads at CRMs, from before the first call: one row per submission. */
+export const crmLeads = workerSchema.table('crm_leads', {
+  submissionId: integer('submission_id').primaryKey(),
+  /** The row of website_integrations it went to. */
+  integrationId: integer('integration_id').notNull(),
+  /** What the CRM finds it by. */
+  reference: text('reference').notNull(),
+  /** Calls that could have made it, so far. */
+  attempts: integer('attempts').notNull().default(0),
+  /** When the last of those began. */
+  attemptedAt: instant('attempted_at').notNull().defaultNow(),
+  /** From when the CRM has certainly done with that call, so that a search tells; null when its outcome is known. */
+  searchFrom: instant('search_from'),
+  /** The CRM's id, whatever it looks like; null until it is known. */
+  leadId: text('lead_id'),
+  convertedAt: instant('converted_at'),
+  /** A call was repeated although the one before it could still have worked, late. */
+  unsure: boolean('unsure').notNull().default(false),
+  /** When it was last looked for late duplicates. */
+  checkedAt: instant('checked_at'),
+  /** Other leads with its reference. */
+  duplicates: text('duplicates').array(),
+})
+
+/** Notifications by mail: one row per submission, from before the first attempt. */
+export const submissionMails = workerSchema.table('submission_mails', {
+  submissionId: integer('submission_id').primaryKey(),
+  /** The same for every attempt, so that mail servers can tell a repetition. */
+  messageId: text('message_id').notNull(),
+  attempts: integer('attempts').notNull().default(0),
+  attemptedAt: instant('attempted_at').notNull().defaultNow(),
+  sentAt: instant('sent_at'),
+})
+
+/** Why a site's CRM or mail server can't be used as it is set up; what waits for it goes on once the row is gone. */
+export const integrationFaults = workerSchema.table(
+  'integration_faults',
+  {
+    siteId: integer('site_id').notNull(),
+    /** As in website_integrations. */
+    type: text('type').notNull(),
+    /** Null when the site has none. */
+    integrationId: integer('integration_id'),
+    error: text('error').notNull(),
+    /** A hash over the site's integrations of that type, to notice that they were changed. */
+    seen: text('seen').notNull(),
+    since: instant('since').notNull().defaultNow(),
+    checkedAt: instant('checked_at').notNull().defaultNow(),
+  },
+  (t) => [primaryKey({ columns: [t.siteId, t.type] })],
 )
