@@ -38,12 +38,13 @@ async function takeTurns(tx: Tx, lanes: readonly string[]): Promise<Ring[]> {
   )
   if (locked.length === 0) return []
   // lanes_pkey and lane_limits_pkey; work_lane_rung for what is in the queue, work_parked for what is next, then primary
-  // keys. A lane is never paced further ahead than its rate asks for: the rate may have been lower.
+  // keys. A lane that is
+  // paced further ahead than its rate asks for had a lower one.
   const { rows } = await tx.execute(
     sql`WITH lanes AS MATERIALIZED (
           SELECT l.lane, m.requests_per_second AS rate,
-            least(greatest(l.paced_until, now()),
-                  now() + (${paceAheadSeconds} + 1 / m.requests_per_second) * interval '1 s') AS paced_until,
+            CASE WHEN l.paced_until <= now() + (${paceAheadSeconds} + 1 / m.requests_per_second) * interval '1 s'
+                 THEN greatest(l.paced_until, now()) ELSE now() END AS paced_until,
             CASE WHEN l.open_until > now() THEN 0 WHEN l.opens > 0 THEN 1
                  ELSE least(l."window", coalesce(m.max_concurrent, l."window")) END AS allowed
           FROM website_worker.lanes l ${limits}
@@ -135,12 +136,12 @@ async function freeLanes(db: Db): Promise<void> {
   )
   const lanes = sql.param(rows.map((row) => row.lane))
   if (rows.length === 0) return
-  // work_parked: what is tried again later doesn't have to wait for a turn any more. What comes to be parked meanwhile
+  // work_parked, then the primary key: what is tried again later doesn't have to wait for a turn any more. What comes to be parked meanwhile
   // makes its lane anew.
   await db.execute(
-    sql`UPDATE website_worker.work w SET lane = NULL WHERE w.id IN (
+    sql`UPDATE website_worker.work w SET lane = NULL WHERE w.id = ANY (ARRAY(
           SELECT w.id FROM website_worker.work w WHERE ${parked} AND w.lane = ANY (${lanes}::text[])
-          LIMIT 10000 FOR UPDATE SKIP LOCKED)`,
+          LIMIT 10000 FOR UPDATE SKIP LOCKED))`,
   )
   // lanes_pkey; work_parked, one probe each. The rest of a long one is freed by the next ticks.
   await db.execute(
@@ -196,7 +197,7 @@ export function createLanePuller(deps: LaneDeps): LanePuller {
       pulling ??= pullWanted()
     },
     async settled() {
-      while (pulling) await pulling
+      for (let last = pulling; last; last = pulling) await last
     },
   }
 }

@@ -1,8 +1,10 @@
 import { backendSwitch } from './backend-switch.ts'
 import { brokenHead } from './broken-head.ts'
+import { deadDay } from './dead-day.ts'
 import { endlessBodies } from './endless-bodies.ts'
 import { flushStorm } from './flush-storm.ts'
 import { garbageInTheQueue } from './garbage.ts'
+import { hangingOrigins } from './hanging-origins.ts'
 import { kill9 } from './kill-9.ts'
 import { memory } from './memory.ts'
 import { oldDump } from './old-dump.ts'
@@ -34,4 +36,6 @@ export const scenarios: readonly Scenario[] = [
   garbageInTheQueue,
   memory,
   endlessBodies,
+  hangingOrigins,
+  deadDay,
 ]

@@ -32,7 +32,8 @@ export interface World {
   /** Ends with the world, last first. */
   defer(release: () => Promise<unknown>): void
   redis(args?: string[]): Promise<RedisServer>
-  receiver(answerer?: Answerer): Promise<Receiver>
+  /** Default port: a free one. */
+  receiver(answerer?: Answerer, port?: number): Promise<Receiver>
   /** Starts a process on the world's database and waits until it is ready. */
   start(role: Role, env?: Record<string, string>): Promise<Product>
   /** Starts one without waiting. */
@@ -81,8 +82,8 @@ export async function inWorld<T>(
         defer(redis.stop)
         return redis
       },
-      async receiver(answerer) {
-        const receiver = await startReceiver(answerer)
+      async receiver(answerer, port) {
+        const receiver = await startReceiver(answerer, port)
         defer(receiver.close)
         return receiver
       },
