@@ -35,13 +35,14 @@ async function moveAsked(db: Db): Promise<number> {
               'publishAt', website_worker.instant_text(a.publish_at), 'version', a.version))
           FROM asked a
           WHERE w.id = a.work_id AND w.id = ANY (ARRAY(SELECT id FROM items))
-            AND (w.state IN ${unfinished} OR NOT EXISTS (
-              SELECT FROM website_worker.work o WHERE o.job = w.job AND o.key = w.key AND o.state IN ${unfinished}))
+            AND (w.state IN ${unfinished} OR (
+              SELECT o.id FROM website_worker.work o
+              WHERE o.job = w.job AND o.key = w.key AND o.state IN ${unfinished} LIMIT 1) IS NULL)
           RETURNING w.id
         ), settled AS (
           SELECT a.page_id, a.version FROM asked a
           WHERE a.work_id IN (SELECT id FROM items)
-            OR NOT EXISTS (SELECT FROM website_worker.work w WHERE w.id = a.work_id)
+            OR (SELECT w.id FROM website_worker.work w WHERE w.id = a.work_id LIMIT 1) IS NULL
         ), kept AS (
           UPDATE website_worker.page_requests r SET work_id = NULL
           FROM settled s WHERE r.page_id = s.page_id AND s.version IS NOT NULL
@@ -59,7 +60,8 @@ async function moveAsked(db: Db): Promise<number> {
  * time, and rows that someone has locked, whose transaction may be making the item.
  */
 async function owePages(db: Db): Promise<number> {
-  // idx_website_pages_scheduled; work_unfinished_key and work_job_key for each page; domains_pkey.
+  // idx_website_pages_scheduled; work_unfinished_key and work_job_key for each page, row by row whatever the planner thinks
+  // of their number; domains_pkey.
   const { rowCount } = await db.execute(
     sql`WITH switches AS MATERIALIZED (
           SELECT site_id, enabled, paused, watermark FROM website_worker.domains WHERE domain = 'publishing'
@@ -76,9 +78,9 @@ async function owePages(db: Db): Promise<number> {
             AND p.publish_at <= (now() AT TIME ZONE 'UTC') + ${aheadMs} * interval '1 ms'
             AND coalesce(o.enabled, true) AND extract(epoch FROM p.publish_at) * 1000 > coalesce(o.watermark, 0)
             AND CASE
-              WHEN u.id IS NULL THEN NOT EXISTS (
-                SELECT FROM website_worker.work w WHERE w.job = 'publish-page' AND w.key = p.id::text
-                  AND w.state IN ('failed', 'cancelled') AND w.payload ->> 'publishAt' = t.text)
+              WHEN u.id IS NULL THEN (
+                SELECT w.id FROM website_worker.work w WHERE w.job = 'publish-page' AND w.key = p.id::text
+                  AND w.state IN ('failed', 'cancelled') AND w.payload ->> 'publishAt' = t.text LIMIT 1) IS NULL
               ELSE u.text IS DISTINCT FROM t.text
                 AND (u.state = 'owed' OR (u.state = 'held' AND starts_with(u.reason, ${versionMismatch}))) END
           ORDER BY p.publish_at, p.id LIMIT ${most} FOR SHARE OF p SKIP LOCKED
