@@ -1,8 +1,10 @@
 import { benchIsolation } from './isolation.ts'
+import { benchPublish } from './publish.ts'
 import { benchWebhooks } from './webhooks.ts'
 
 const benches: Record<string, () => Promise<Record<string, number>>> = {
   isolation: benchIsolation,
+  publish: benchPublish,
   webhooks: benchWebhooks,
 }
 
