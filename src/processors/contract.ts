@@ -58,7 +58,7 @@ export interface Processor<Payload, Deps, Loaded = undefined, Record = never> {
   load?(db: Db, items: readonly { workId: number; payload: Payload }[]): Promise<Map<number, Loaded>>
   process(payload: Payload, deps: Deps, context: RunContext<Loaded | undefined>): Promise<Outcome<Record>>
   /** Writes the runs' results, many at once, in the transaction that moves their work items. */
-  settle?(tx: Tx, runs: readonly SettledRun<Payload, Record>[]): Promise<void>
+  settle?(tx: Tx, runs: readonly SettledRun<Payload, Record>[], log: Logger): Promise<void>
   /** Which remote each item goes to, for a job whose items wait for their turn in lanes; keyed by work item. */
   lanes?(
     db: Db,

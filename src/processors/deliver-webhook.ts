@@ -12,7 +12,13 @@ import {
   type LoadedDelivery,
 } from '../db/queries/deliver.ts'
 import { foldNews, recordLanes, type LaneNews } from '../db/queries/lanes.ts'
-import { disableWebhooks, foldHealth, recordHealth } from '../db/queries/webhook-health.ts'
+import {
+  disableFailing,
+  disableWebhooks,
+  failingForMs,
+  foldHealth,
+  recordHealth,
+} from '../db/queries/webhook-health.ts'
 import { AppError } from '../errors.ts'
 import { deliverWebhook, type DeliverWebhookPayload } from '../queues/deliver-webhook.ts'
 import { holdReasons } from '../queues/hold-reasons.ts'
@@ -158,14 +164,16 @@ export const deliverWebhookProcessor: Processor<
     }
   },
 
-  async settle(tx, runs) {
+  async settle(tx, runs, log) {
     const news = runs.flatMap(({ record }) => record.news ?? [])
     const attempted = runs.flatMap(({ record: { attempt }, ...run }) => (attempt ? [{ ...run, record: attempt }] : []))
     if (attempted.length > 0) await recordDeliveries(tx, attempted.map(ledgerEntry))
     const attempts = attempted.flatMap(({ record: { healthOf, sent, delivered } }) =>
       healthOf !== null && sent ? [{ webhookId: healthOf, at: sent.at, ok: delivered }] : [],
     )
-    if (attempts.length > 0) await recordHealth(tx, foldHealth(attempts))
+    const failing = attempts.length > 0 ? await recordHealth(tx, foldHealth(attempts)) : []
+    const disabled = failing.length > 0 ? await disableFailing(tx, failing, failingForMs) : []
+    for (const webhook of disabled) log.warn(webhook, 'a webhook did nothing but fail for days: it is disabled')
     const disable = attempted.flatMap(({ record }) => record.disable ?? [])
     for (const reason of new Set(disable.map((each) => each.reason))) {
       const webhookIds = disable.filter((each) => each.reason === reason).map((each) => each.webhookId)

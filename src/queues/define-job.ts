@@ -23,6 +23,8 @@ export interface JobDefinition<Name extends string = string, Schema extends z.Zo
   retry: { waitsMs: readonly number[]; jitter?: number }
   /** Milliseconds a run may go unheard of; set where two runs at once could do harm. Default: no lease. */
   leaseMs?: number
+  /** A run that is told to stop goes on later where it was: told as soon as its process shuts down. Default: false. */
+  resumable?: boolean
   /** One process's share. */
   worker: { concurrency: number; limiter?: { max: number; durationMs: number } }
   /** Owed without anyone asking, once per installation. Default: never. */

@@ -18,6 +18,7 @@ export const replayWebhook = defineJob({
   scope: 'none',
   retry: { waitsMs: [0, 1_000, 5_000, 30_000, 120_000, 600_000, 1_800_000], jitter: 0.2 },
   leaseMs: 30_000,
+  resumable: true,
   worker: { concurrency: 5 },
 })
 

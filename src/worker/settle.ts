@@ -37,7 +37,7 @@ export function createSettler(deps: { db: Db; log: Logger; signal: AbortSignal }
       const settled = endings.flatMap(({ finish: { workId, leaseToken }, settled: run }) =>
         run && (leaseToken === null || counted.has(workId)) ? [run] : [],
       )
-      if (processor.settle && settled.length > 0) await processor.settle(tx, settled)
+      if (processor.settle && settled.length > 0) await processor.settle(tx, settled, log)
     })
   }
 

@@ -17,12 +17,14 @@ export function startWorkers(
   deps: Omit<RunnerDeps, 'signal' | 'writeSignal' | 'pullLane'> & { backend: QueueBackend; bell: Bell },
   jobs: readonly { definition: JobDefinition; processor: AnyProcessor }[],
 ): Workers {
+  const closing = new AbortController()
   const runs = new AbortController()
   const writes = new AbortController()
   const lanes = createLanePuller(deps)
-  const runnerDeps = { ...deps, pullLane: lanes.pull, signal: runs.signal, writeSignal: writes.signal }
+  const runnerDeps = { ...deps, pullLane: lanes.pull, writeSignal: writes.signal }
   const workers = jobs.map(({ definition, processor }) => {
-    const run = createRunner(runnerDeps, definition, processor)
+    const { signal } = definition.resumable ? closing : runs
+    const run = createRunner({ ...runnerDeps, signal }, definition, processor)
     const { concurrency, limiter } = definition.worker
     const options = {
       ...deps.backend.workerOptions,
@@ -51,13 +53,14 @@ export function startWorkers(
 
   return {
     async close(graceMs) {
-      const closing = Promise.allSettled(workers.map((worker) => worker.close())).then(lanes.settled)
-      if ((await atMost(graceMs, closing)) !== 'late') return
+      closing.abort(new Error('the process is shutting down'))
+      const closed = Promise.allSettled(workers.map((worker) => worker.close())).then(lanes.settled)
+      if ((await atMost(graceMs, closed)) !== 'late') return
       runs.abort(new Error('the process is shutting down'))
-      if ((await atMost(2_000, closing)) !== 'late') return
+      if ((await atMost(2_000, closed)) !== 'late') return
       writes.abort(new Error('the process is shutting down'))
       // A worker whose queue is away never ends closing; its connections are closed after it, which is enough.
-      await atMost(1_000, closing)
+      await atMost(1_000, closed)
     },
   }
 }

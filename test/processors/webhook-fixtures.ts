@@ -37,6 +37,7 @@ export async function webhookBench() {
   const sender: Sender = createSender({ guard: createGuard({ allowCidrs: ['127.0.0.1/32'] }), timeoutMs: 5_000 })
   const gate = createGate({ capacity: 100 })
   const breaker = createBreaker()
+  const log = pino({ level: 'silent' })
   const closed = opened('sender')
   const [site] = await db.insert(websiteSites).values({ name: 'Shop', domain: 'shop.test' }).returning()
   const siteId = site?.id ?? 0
@@ -73,7 +74,7 @@ export async function webhookBench() {
       trigger,
       lane: options.lane ?? null,
       loaded,
-      log: pino({ level: 'silent' }),
+      log,
       signal: new AbortController().signal,
       progress: () => {},
     }
@@ -112,7 +113,7 @@ export async function webhookBench() {
     const runs = outcomes.flatMap((outcome, index) =>
       settled(items[index]?.payload ?? { deliveryId: 0 }, outcome, options),
     )
-    if (runs.length > 0) await db.transaction(async (tx) => processor.settle?.(tx, runs))
+    if (runs.length > 0) await db.transaction(async (tx) => processor.settle?.(tx, runs, log))
     return outcomes
   }
 

@@ -19,15 +19,18 @@ const definition = (leaseMs?: number) => ({
 })
 
 type Process = (payload: { n: number }, context: RunContext) => Promise<Outcome<number>>
-async function given(process: Process, over: Partial<StackOptions> & { leaseMs?: number; settle?: unknown } = {}) {
-  const { leaseMs, settle, ...options } = over
+async function given(
+  process: Process,
+  over: Partial<StackOptions> & { leaseMs?: number; resumable?: boolean; settle?: unknown } = {},
+) {
+  const { leaseMs, resumable = false, settle, ...options } = over
   const processor = {
     process: (payload: { n: number }, _: unknown, context: RunContext) => process(payload, context),
     settle,
   }
   stack = await createStack({
     backend: 'redis',
-    jobs: [{ definition: definition(leaseMs), processor: processor as never }],
+    jobs: [{ definition: { ...definition(leaseMs), resumable }, processor: processor as never }],
     ...options,
   })
 }
@@ -212,4 +215,24 @@ test('closing ends also while Redis is away and a run does not listen', async ()
   expect(id).toBeGreaterThan(0)
   await redis.stop()
   stack = { close: async () => {} } as Stack
+})
+
+test('a run that can be resumed is told at once that its process shuts down, and goes back untouched', async () => {
+  let begun!: () => void
+  const running = new Promise<void>((resolve) => (begun = resolve))
+  await given(
+    async (_payload, { signal }) => {
+      begun()
+      await new Promise((resolve) => signal.addEventListener('abort', resolve))
+      return { kind: 'retry', error: 'stopped on the way' }
+    },
+    { leaseMs: 30_000, resumable: true },
+  )
+  const workers = stack.work()
+  stack.dispatcher.start()
+  const id = await owe(1)
+  await running
+  // Longer than the test may take: only being told at once ends it.
+  await workers.close(120_000)
+  expect(await itemOf(id)).toMatchObject({ state: 'owed', attempts: 0, leaseToken: null })
 })
