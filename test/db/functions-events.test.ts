@@ -5,9 +5,12 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import {
   domains,
   events,
+  laneLimits,
+  lanes,
   webhookHealth,
   websiteSites,
   websiteWebhookDeliveries,
+  websiteWebhooks,
   work,
 } from '../../src/db/schema/index.ts'
 import { eventNames } from '../../src/client/schemas.ts'
@@ -277,5 +280,68 @@ describe('emit_event', () => {
     await client.query('COMMIT')
     client.release()
     expect(await database.db.select().from(events).where(eq(events.siteId, rows[0].id))).toHaveLength(1)
+  })
+})
+
+describe('an event for an origin where others wait', () => {
+  const origin = 'https://receiver.example:8443'
+  const accept = async () =>
+    (await acceptEvents(database.db, [{ siteId, event: 'order.created', data: {} }], { rung: true }))[0]!
+  const one = async () => (await workOf(database.db, 'deliver-webhook')).at(-1)!
+  beforeEach(async () => {
+    for (const table of [lanes, laneLimits]) await database.db.delete(table)
+  })
+
+  test('waits with them: its work has no id that anyone could ring', async () => {
+    await database.db.insert(lanes).values({ lane: origin, window: 8 })
+    const { deliveries } = await accept()
+    expect(deliveries).toMatchObject([{ webhookId, status: 'pending', workId: null }])
+    expect(await one()).toMatchObject({ state: 'owed', lane: origin, rungAt: null, attempts: 0 })
+  })
+
+  test('emitted in SQL waits with them too', async () => {
+    await database.db.insert(lanes).values({ lane: origin, window: 8 })
+    await emit(siteId, 'order.created', '{}')
+    expect(await one()).toMatchObject({ lane: origin, rungAt: null })
+  })
+
+  test('keeps no other webhook of the event waiting', async () => {
+    await createWebhook(database.db, siteId, { targetUrl: 'https://other.example/' })
+    await database.db.insert(lanes).values({ lane: origin, window: 8 })
+    const { deliveries } = await accept()
+    expect(deliveries.map(({ workId }) => workId === null)).toEqual([true, false])
+    expect(await one()).toMatchObject({ lane: null, rungAt: expect.anything() })
+  })
+
+  test.each([
+    ['its own limit', { lane: origin, maxConcurrent: 2 }, origin],
+    ['its own rate', { lane: origin, requestsPerSecond: 0.5 }, origin],
+    ['a limit for all', { lane: '*', maxConcurrent: 2 }, origin],
+    ['a limit of nothing', { lane: origin }, null],
+    ['a limit of another', { lane: 'https://receiver.example', maxConcurrent: 1 }, null],
+  ])('has %s', async (_, limit, lane) => {
+    await database.db.insert(laneLimits).values(limit)
+    await accept()
+    expect(await one()).toMatchObject({ lane })
+  })
+
+  test('is free of a limit for all by one of its own that sets nothing', async () => {
+    await database.db.insert(laneLimits).values([{ lane: '*', maxConcurrent: 2 }, { lane: origin }])
+    await accept()
+    expect(await one()).toMatchObject({ lane: null })
+  })
+
+  test('of a webhook that we disabled is held, as without a lane', async () => {
+    await database.db.insert(lanes).values({ lane: origin, window: 8 })
+    await database.db.update(websiteWebhooks).set({ isActive: false }).where(eq(websiteWebhooks.id, webhookId))
+    await database.db.insert(webhookHealth).values({ webhookId, disabledAt: new Date() })
+    expect((await accept()).deliveries).toMatchObject([{ status: 'held' }])
+    expect(await one()).toMatchObject({ state: 'held' })
+  })
+
+  test('with a URL that has no origin is rung like any other', async () => {
+    await createWebhook(database.db, siteId, { event: 'order.updated', targetUrl: 'http:/odd.example' })
+    await acceptEvents(database.db, [{ siteId, event: 'order.updated', data: {} }], { rung: true })
+    expect(await one()).toMatchObject({ lane: null, rungAt: expect.anything() })
   })
 })
