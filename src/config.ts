@@ -100,6 +100,7 @@ const schema = z.object({
   SMTP_URL: smtpUrl.optional(),
   MAIL_FROM: mailFrom.optional(),
   RETENTION_PAYLOADS_DAYS: integer(1, 36_500).default(30),
+  RETENTION_DELIVERIES_DAYS: integer(1, 36_500).optional(),
 })
 
 /** A secret that rows may name, and where it may go. */

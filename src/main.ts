@@ -122,6 +122,7 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
         gate: createGate({ capacity: config.WEBHOOK_CONCURRENCY }),
         breaker: createBreaker(),
         payloadsDays: config.RETENTION_PAYLOADS_DAYS,
+        deliveriesDays: config.RETENTION_DELIVERIES_DAYS,
         retry,
         publishPage: createBatcher({ run: (pageIds: number[]) => publishPages(endsDb, pageIds) }),
         pagePublished: metrics.pagePublished,

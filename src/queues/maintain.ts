@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { defineJob } from './define-job.ts'
 
-/** Prunes what only the worker reads: ended work items, old event bodies and idempotency keys. */
+/** Prunes what is past its retention, and judges webhooks that have failed for long. */
 export const maintain = defineJob({
   name: 'maintain',
   domain: 'maintenance',

@@ -1,73 +1,54 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Db } from '../client.ts'
+import { pruneDeliveries } from './prune-deliveries.ts'
+import { pruneEventBodies } from './prune-events.ts'
+import { type PruneOptions, untilDone } from './prune-steps.ts'
 
 const batch = 5_000
 
-/** Runs a bounded statement until it finds nothing more, so that no lock or transaction is long. */
-async function untilDone(db: Db, signal: AbortSignal, statement: SQL): Promise<number> {
-  let total = 0
-  while (!signal.aborted) {
-    const { rowCount } = await db.execute(statement)
-    total += rowCount ?? 0
-    if ((rowCount ?? 0) < batch) break
-  }
-  return total
-}
-
-export interface PruneOptions {
-  /** Event bodies older than this are emptied; their id and hash stay 90 days. */
-  payloadsDays: number
-  signal: AbortSignal
-}
-
-/** Removes what the worker's own tables no longer need; never touches a shared table. Returns the counts. */
-export async function pruneOwnTables(db: Db, options: PruneOptions): Promise<Record<string, number>> {
+/**
+ * Removes what is no longer needed, in statements of bounded size: from the worker's own tables, and from the ledger
+ * where a retention is set for it. Whole tables are never read: what is picked is handed on as an array, for which no
+ * planner reads a table. Returns the counts.
+ */
+export async function prune(db: Db, options: PruneOptions): Promise<Record<string, number>> {
   const { payloadsDays, signal } = options
+  const all = (statement: SQL) => untilDone(db, signal, batch, statement)
   return {
     // work_finished. Age is asked twice: only the outer condition sees what became of a row that had to be waited for.
-    workItems: await untilDone(
-      db,
-      signal,
-      sql`DELETE FROM website_worker.work w USING (
+    workItems: await all(
+      sql`DELETE FROM website_worker.work w WHERE w.finished_at < now() - interval '7 days' AND w.id = ANY (ARRAY(
             SELECT id FROM website_worker.work
-            WHERE finished_at < now() - interval '7 days' ORDER BY finished_at LIMIT ${batch}) old
-          WHERE w.id = old.id AND w.finished_at < now() - interval '7 days'`,
+            WHERE finished_at < now() - interval '7 days' ORDER BY finished_at LIMIT ${batch}))`,
     ),
-    // Primary keys; those of replays that failed or were cancelled, and are no longer kept.
-    replays: await untilDone(
-      db,
-      signal,
-      sql`DELETE FROM website_worker.webhook_replays WHERE work_id IN (
+    // Primary keys, in a subquery that is never made a join; those of replays that failed or were cancelled, and are no
+    // longer kept.
+    replays: await all(
+      sql`DELETE FROM website_worker.webhook_replays WHERE work_id = ANY (ARRAY(
             SELECT r.work_id FROM website_worker.webhook_replays r
-            WHERE NOT EXISTS (SELECT FROM website_worker.work w WHERE w.id = r.work_id) LIMIT ${batch})`,
+            WHERE (SELECT w.id FROM website_worker.work w WHERE w.id = r.work_id) IS NULL LIMIT ${batch}))`,
     ),
-    // events_body_kept.
-    eventBodies: await untilDone(
-      db,
-      signal,
-      sql`UPDATE website_worker.events e SET body = NULL FROM (
-            SELECT site_id, id FROM website_worker.events
-            WHERE body IS NOT NULL AND created_at < now() - ${payloadsDays} * interval '1 day'
-            ORDER BY created_at LIMIT ${batch}) old
-          WHERE e.site_id = old.site_id AND e.id = old.id`,
+    // Two small tables; of webhooks that were deleted.
+    webhookHealth: await all(
+      sql`DELETE FROM website_worker.webhook_health WHERE webhook_id = ANY (ARRAY(
+            SELECT h.webhook_id FROM website_worker.webhook_health h
+            WHERE NOT EXISTS (SELECT FROM public.website_webhooks w WHERE w.id = h.webhook_id) LIMIT ${batch}))`,
     ),
-    // events_created_at.
-    events: await untilDone(
-      db,
-      signal,
-      sql`DELETE FROM website_worker.events e USING (
-            SELECT site_id, id FROM website_worker.events
-            WHERE created_at < now() - greatest(90, ${payloadsDays}) * interval '1 day' ORDER BY created_at LIMIT ${batch}) old
-          WHERE e.site_id = old.site_id AND e.id = old.id`,
+    // Before the bodies: what is gone from the ledger waits for no body.
+    ...(await pruneDeliveries(db, options)),
+    eventBodies: await pruneEventBodies(db, options),
+    // events_emptied, and its rows where they lie. An event keeps its body as long as a delivery may need it, and stays.
+    events: await all(
+      sql`DELETE FROM website_worker.events e WHERE e.ctid = ANY (ARRAY(
+            SELECT ctid FROM website_worker.events
+            WHERE body IS NULL AND created_at < now() - greatest(90, ${payloadsDays}) * interval '1 day'
+            ORDER BY created_at LIMIT ${batch}))`,
     ),
-    // idempotency_keys_created_at.
-    idempotencyKeys: await untilDone(
-      db,
-      signal,
-      sql`DELETE FROM website_worker.idempotency_keys k USING (
-            SELECT principal, key FROM website_worker.idempotency_keys
-            WHERE created_at < now() - interval '1 day' ORDER BY created_at LIMIT ${batch}) old
-          WHERE k.principal = old.principal AND k.key = old.key AND k.created_at < now() - interval '1 day'`,
+    // idempotency_keys_created_at, and its rows where they lie; one that was taken over meanwhile lies elsewhere.
+    idempotencyKeys: await all(
+      sql`DELETE FROM website_worker.idempotency_keys k WHERE k.ctid = ANY (ARRAY(
+            SELECT ctid FROM website_worker.idempotency_keys
+            WHERE created_at < now() - interval '1 day' ORDER BY created_at LIMIT ${batch}))`,
     ),
   }
 }
