@@ -16,7 +16,7 @@ export interface GateOptions {
 
 interface Remote {
   inFlight: number
-  /** Places it may use where they are free: more with every answer. */
+  /** Places it may use where they are free: more once it answered as many at a time. */
   earned: number
   waiting: Set<() => void>
   /** Nothing has ended for as long as someone waited. */
@@ -26,18 +26,53 @@ interface Remote {
 /** What a remote may use before it has answered. */
 const firstPlaces = 8
 
+/** Remotes that are remembered for what they earned. */
+const mostRemembered = 10_000
+
 /**
  * A remote may use as many places as it leaves free (the dynamic threshold of Choudhury and Hahne, 1998): alone it gets
  * half of them, and the more remotes hang the fewer each of them holds. That alone would let seven that begin to hang one
- * after the other take all of a hundred places, so each begins with a few and earns more by its answers, twice as many in
- * the time of one answer. What finds no place waits a moment, since a remote that answers soon has room again; once that was in vain the next ones don't wait.
+ * after the other take all of a hundred places, so each begins with a few and earns more by answers while it uses them,
+ * twice as many in the time of one answer. What finds no place waits a moment, since a remote that answers soon has room
+ * again; once that was in vain the next ones don't wait.
  */
 export function createGate({ capacity, patienceMs = 250 }: GateOptions): Gate {
   const remotes = new Map<string, Remote>()
+  const waited = new Set<Remote>()
   let inFlight = 0
 
   const hasRoom = (remote: Remote) =>
     remote.inFlight === 0 ? inFlight < capacity : remote.inFlight < Math.min(remote.earned, capacity - inFlight)
+  const isIdle = (remote: Remote) => remote.inFlight === 0 && remote.waiting.size === 0
+
+  function remoteOf(name: string): Remote {
+    const known = remotes.get(name)
+    if (known) return known
+    if (remotes.size >= mostRemembered) {
+      for (const [each, remote] of remotes) {
+        if (!isIdle(remote)) continue
+        remotes.delete(each)
+        break
+      }
+    }
+    const remote = { inFlight: 0, earned: firstPlaces, waiting: new Set<() => void>(), isStuck: false }
+    remotes.set(name, remote)
+    return remote
+  }
+
+  function rest(name: string, remote: Remote): void {
+    if (remote.waiting.size === 0) waited.delete(remote)
+    if (!isIdle(remote)) return
+    remote.isStuck = false
+    if (remote.earned === firstPlaces) remotes.delete(name)
+  }
+
+  function judge(remote: Remote, answered: boolean): void {
+    remote.isStuck = false
+    if (!answered) remote.earned = Math.max(firstPlaces, Math.floor(remote.earned / 2))
+    else if (2 * remote.inFlight >= remote.earned)
+      remote.earned = Math.min(Math.max(capacity, firstPlaces), remote.earned + 1)
+  }
 
   function take(name: string, remote: Remote): Leave {
     remote.inFlight++
@@ -46,16 +81,13 @@ export function createGate({ capacity, patienceMs = 250 }: GateOptions): Gate {
     return (answered) => {
       if (over) return
       over = true
+      judge(remote, answered)
       remote.inFlight--
       inFlight--
-      remote.isStuck = false
-      remote.earned = answered
-        ? Math.min(capacity, remote.earned + 1)
-        : Math.max(firstPlaces, Math.floor(remote.earned / 2))
-      if (remote.inFlight === 0 && remote.waiting.size === 0) remotes.delete(name)
+      rest(name, remote)
       admit(remote)
       // A place that its own remote can't use may be what another waits for.
-      for (const other of remotes.values()) if (other.waiting.size > 0) admit(other)
+      for (const other of waited) admit(other)
     }
   }
 
@@ -65,19 +97,19 @@ export function createGate({ capacity, patienceMs = 250 }: GateOptions): Gate {
       remote.waiting.delete(next)
       next()
     }
+    waited.delete(remote)
   }
 
   return {
     enter(name) {
-      const remote = remotes.get(name) ?? { inFlight: 0, earned: firstPlaces, waiting: new Set(), isStuck: false }
-      remotes.set(name, remote)
+      const remote = remoteOf(name)
       if (remote.waiting.size === 0 && hasRoom(remote)) return Promise.resolve(take(name, remote))
       if (remote.isStuck) return Promise.resolve(null)
       return new Promise((resolve) => {
         const timer = setTimeout(() => {
           remote.waiting.delete(admitted)
           remote.isStuck = true
-          if (remote.inFlight === 0 && remote.waiting.size === 0) remotes.delete(name)
+          rest(name, remote)
           resolve(null)
         }, patienceMs)
         const admitted = () => {
@@ -85,6 +117,7 @@ export function createGate({ capacity, patienceMs = 250 }: GateOptions): Gate {
           resolve(take(name, remote))
         }
         remote.waiting.add(admitted)
+        waited.add(remote)
       })
     },
   }

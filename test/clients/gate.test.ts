@@ -40,16 +40,42 @@ describe('a share', () => {
     expect((await fill(gate, 'well')).leaves.length).toBeGreaterThanOrEqual(2)
   })
 
-  test('that was earned is lost by what is not answered', async () => {
+  test('that was earned by many at a time is kept while nothing is sent, and lost by what is not answered', async () => {
     const gate = createGate({ capacity: 1_000 })
-    const stays = await gate.enter('a')
-    for (let n = 0; n < 24; n++) (await gate.enter('a'))?.(true)
+    const earn = async () => {
+      const { leaves, next } = await fill(gate, 'a')
+      for (const leave of leaves) leave(true)
+      ;(await next)?.(true)
+      return leaves.length
+    }
+    expect(await earn()).toBe(8)
+    const second = await earn()
+    expect(second).toBeGreaterThan(8)
+    expect(await earn()).toBeGreaterThan(second)
     const { leaves, next } = await fill(gate, 'a')
-    expect(leaves).toHaveLength(31)
     for (const leave of leaves) leave(false)
     ;(await next)?.(false)
-    expect((await fill(gate, 'a')).leaves).toHaveLength(7)
-    stays?.(true)
+    expect((await fill(gate, 'a')).leaves).toHaveLength(8)
+  })
+
+  test('is not earned by one answer after the other', async () => {
+    const gate = createGate({ capacity: 100 })
+    for (let n = 0; n < 200; n++) (await gate.enter('a'))?.(true)
+    expect((await fill(gate, 'a')).leaves).toHaveLength(8)
+  })
+
+  test('is not remembered of more remotes than there is room for', async () => {
+    const gate = createGate({ capacity: 20 })
+    const earn = async (remote: string) => {
+      const { leaves, next } = await fill(gate, remote)
+      for (const leave of leaves) leave(true)
+      ;(await next)?.(true)
+      return leaves.length
+    }
+    await earn('first')
+    expect(await earn('first')).toBeGreaterThan(8)
+    for (let n = 0; n < 10_000; n++) await earn(`other ${n}`)
+    expect(await earn('first')).toBe(8)
   })
 
   test('one place is enough for one at a time', async () => {
