@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { createTerminal } from './cli/terminal.ts'
+import { addOriginCommands } from './cli/origins.ts'
 import { addWebhookCommands } from './cli/webhooks.ts'
 import { parseConfig } from './config.ts'
 import { diagnose } from './db/doctor.ts'
@@ -118,6 +119,7 @@ program
   )
 
 addWebhookCommands(program, { onDatabase, terminal: createTerminal(process.stdout) })
+addOriginCommands(program, { onDatabase, terminal: createTerminal(process.stdout) })
 
 program
   .command('uninstall')

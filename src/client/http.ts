@@ -10,6 +10,9 @@ import type {
   EnqueuedJob,
   EventResult,
   Job,
+  Origin,
+  OriginLimits,
+  OriginPage,
   ReplayableStatus,
   Webhook,
 } from './views.ts'
@@ -62,6 +65,14 @@ export interface Client {
   getDelivery(deliveryId: number): Promise<DeliveryDetail>
   retryDelivery(deliveryId: number): Promise<DeliveryDetail>
   cancelDelivery(deliveryId: number): Promise<DeliveryDetail>
+  /** Every origin that has limits, or that deliveries wait for. */
+  listOrigins(): AsyncGenerator<Origin, void>
+  /** `origin` is e.g. `https://shop.example`, or `*` for every one without limits of its own. */
+  getOrigin(origin: string): Promise<Origin>
+  /** In place of the limits it had. */
+  setOriginLimits(origin: string, limits: OriginLimits): Promise<Origin>
+  /** Takes its own limits away. */
+  resetOrigin(origin: string): Promise<Origin>
 }
 
 const maxBatchEvents = 1000
@@ -73,7 +84,12 @@ export function createClient(options: ClientOptions): Client {
   const base = options.url.replace(/\/+$/, '')
   const timeoutMs = options.timeoutMs ?? 10_000
 
-  async function call<T>(method: 'GET' | 'POST', path: string, body?: string, headers?: Record<string, string>) {
+  async function call<T>(
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    path: string,
+    body?: string,
+    headers?: Record<string, string>,
+  ) {
     let status: number
     let text: string
     try {
@@ -102,6 +118,7 @@ export function createClient(options: ClientOptions): Client {
 
   const get = <T>(path: string) => call<T>('GET', path)
   const post = <T>(path: string) => call<T>('POST', path)
+  const originPath = (origin: string) => `/v1/origins/${encodeURIComponent(origin)}`
   const jobPath = (job: string, jobId: number | string) => `/v1/jobs/${encodeURIComponent(job)}/${jobId}`
 
   return {
@@ -141,6 +158,17 @@ export function createClient(options: ClientOptions): Client {
     getDelivery: (deliveryId) => get(`/v1/deliveries/${deliveryId}`),
     retryDelivery: (deliveryId) => post(`/v1/deliveries/${deliveryId}/retry`),
     cancelDelivery: (deliveryId) => post(`/v1/deliveries/${deliveryId}/cancel`),
+    async *listOrigins() {
+      for (let query = ''; ;) {
+        const page = await get<OriginPage>(`/v1/origins${query}`)
+        yield* page.items
+        if (page.nextCursor === null) return
+        query = `?cursor=${page.nextCursor}`
+      }
+    },
+    getOrigin: (origin) => get(originPath(origin)),
+    setOriginLimits: (origin, limits) => call('PUT', originPath(origin), JSON.stringify(limits)),
+    resetOrigin: (origin) => call('DELETE', originPath(origin)),
   }
 }
 

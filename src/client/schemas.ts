@@ -71,6 +71,18 @@ export const replayRequestSchema = z
     message: 'Must not be later than `until`',
   })
 
+/** What `PUT /v1/origins/{origin}` takes. */
+export const originLimitsSchema = z
+  .strictObject({
+    /** Requests at a time, over all processes. */
+    maxConcurrent: z.int().min(1).max(1_000).nullish(),
+    requestsPerSecond: z.number().min(0.01).max(10_000).nullish(),
+  })
+  .refine(({ maxConcurrent, requestsPerSecond }) => maxConcurrent !== undefined || requestsPerSecond !== undefined, {
+    path: ['maxConcurrent'],
+    message: 'Give `maxConcurrent`, `requestsPerSecond` or both; null is unlimited',
+  })
+
 /** Whether a JSON value has at most `levels` arrays and objects inside each other; never recurses deeper than that. */
 function nestsWithin(value: unknown, levels: number): boolean {
   if (typeof value !== 'object' || value === null) return true

@@ -1,5 +1,11 @@
 import type { z } from 'zod'
-import type { acceptedEventSchema, deliveryStatuses, jobStates, replayableStatuses } from './schemas.ts'
+import type {
+  acceptedEventSchema,
+  deliveryStatuses,
+  jobStates,
+  originLimitsSchema,
+  replayableStatuses,
+} from './schemas.ts'
 
 /** What the API answers, as JSON: instants are ISO 8601 in UTC. */
 type Instant = string
@@ -136,4 +142,27 @@ export interface CancelledDeliveries {
   cancelled: number
   /** True: there are more, ask again. */
   more: boolean
+}
+
+/** What to limit at an origin; null or left out: unlimited. */
+export type OriginLimits = z.input<typeof originLimitsSchema>
+
+/** What webhooks are sent to: scheme, host and port. */
+export interface Origin {
+  origin: string
+  /** Null: what is set for `*` holds, if anything is. */
+  limits: { maxConcurrent: number | null; requestsPerSecond: number | null } | null
+  /** `open`: nothing is sent until `openUntil`. `probing`: one request at a time, until one is answered. */
+  breaker: 'closed' | 'open' | 'probing'
+  openUntil: Instant | null
+  /** Deliveries that may be in the queue at a time; null while none has to wait. */
+  window: number | null
+  /** Deliveries that wait for their turn, counted up to 100,000. */
+  parked: number
+  inQueue: number
+}
+
+export interface OriginPage {
+  items: Origin[]
+  nextCursor: string | null
 }

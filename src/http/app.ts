@@ -13,6 +13,7 @@ import { deliveryRoutes } from './routes/deliveries.ts'
 import { eventRoutes } from './routes/events.ts'
 import { healthRoutes } from './routes/health.ts'
 import { jobRoutes } from './routes/jobs.ts'
+import { originRoutes } from './routes/origins.ts'
 import { siteRoutes } from './routes/sites.ts'
 import { webhookActionRoutes } from './routes/webhook-actions.ts'
 import { webhookRoutes } from './routes/webhooks.ts'
@@ -72,7 +73,15 @@ export async function createApp(deps: AppDeps): Promise<FastifyInstance> {
         guardWithKeys(v1, deps.apiKeys)
         readJsonBodies(v1)
         v1.addHook('onRequest', async (_, reply) => void reply.header('cache-control', 'no-store'))
-        for (const routes of [eventRoutes, jobRoutes, webhookRoutes, webhookActionRoutes, deliveryRoutes, siteRoutes]) {
+        for (const routes of [
+          eventRoutes,
+          jobRoutes,
+          webhookRoutes,
+          webhookActionRoutes,
+          deliveryRoutes,
+          originRoutes,
+          siteRoutes,
+        ]) {
           await v1.register(routes(deps))
         }
       },

@@ -72,6 +72,7 @@ export async function describeApi(app: FastifyInstance, version: string): Promis
         { name: 'jobs', description: 'Ask for work and see what became of it.' },
         { name: 'webhooks', description: 'How receivers fare.' },
         { name: 'deliveries', description: 'The delivery ledger.' },
+        { name: 'origins', description: 'What webhooks are sent to, and how much of it at a time.' },
         { name: 'sites', description: 'Hold and release the work of one site.' },
         { name: 'health', description: 'For load balancers and monitoring; no key needed.' },
       ],

@@ -4,6 +4,7 @@ import {
   deliveryStatuses,
   jobStates,
   newEventSchema,
+  originLimitsSchema,
   replayRequestSchema,
 } from '../client/schemas.ts'
 import { domains } from '../queues/define-job.ts'
@@ -197,6 +198,47 @@ export const cancelledBody = z
     more: z.boolean().describe('True: the time was not enough for all of them; ask again.'),
   })
   .meta({ id: 'CancelledDeliveries', examples: [{ cancelled: 512, more: false }] })
+
+/** `{origin}` of a path. */
+export const originParams = z.strictObject({
+  origin: z
+    .string()
+    .describe(
+      'An origin, percent-encoded, e.g. `https%3A%2F%2Fshop.example`; `*` is every origin without limits of its own.',
+    ),
+})
+
+export const originLimitsBody = originLimitsSchema.meta({
+  id: 'OriginLimits',
+  description:
+    'What is left out, or null, is not limited; at least one is given. Both null exempt an origin from what is set for `*`.',
+  examples: [{ maxConcurrent: 4, requestsPerSecond: 10 }],
+})
+
+export const originBody = z
+  .object({
+    origin: z.string(),
+    limits: z
+      .object({ maxConcurrent: z.int().nullable(), requestsPerSecond: z.number().nullable() })
+      .nullable()
+      .describe('Null: what is set for `*` holds, if anything is.'),
+    breaker: z
+      .enum(['closed', 'open', 'probing'])
+      .describe('`open`: nothing is sent until `openUntil`. `probing`: one request at a time, until one is answered.'),
+    openUntil: instant.nullable(),
+    window: z.int().nullable().describe('Deliveries that may be in the queue at a time; null while none has to wait.'),
+    parked: z.int().describe('Deliveries that wait for their turn, counted up to 100,000.'),
+    inQueue: z.int(),
+  })
+  .meta({ id: 'Origin', description: 'What webhooks are sent to: scheme, host and port.' })
+
+export const originPageBody = z
+  .object({ items: z.array(originBody), nextCursor: z.string().nullable() })
+  .meta({ id: 'OriginPage' })
+
+export const originQuery = deliveryQuery
+  .pick({ limit: true })
+  .extend({ cursor: z.string().max(2_000).optional().describe('`nextCursor` of the page before.') })
 
 export const siteSwitchBody = z
   .strictObject({ domain: z.enum(domains) })

@@ -90,3 +90,18 @@ test('throws what the API answered, naming the field', async () => {
   })
   await expect(client.getJob('sync-products', 999_999)).rejects.toMatchObject({ status: 404 })
 })
+
+test('limits what an origin is sent', async () => {
+  const origin = 'https://shop.example'
+  const limits = { maxConcurrent: 4, requestsPerSecond: null }
+  expect(await client.setOriginLimits(origin, { maxConcurrent: 4 })).toMatchObject({ origin, limits })
+  await client.setOriginLimits('*', { requestsPerSecond: 50 })
+  for (let n = 0; n < 60; n++) await client.setOriginLimits(`http://${n}.example`, limits)
+  const listed: string[] = []
+  for await (const each of client.listOrigins()) listed.push(each.origin)
+  expect(new Set(listed).size).toBe(62)
+  expect(listed).toEqual(expect.arrayContaining(['*', origin]))
+  expect(await client.resetOrigin(origin)).toMatchObject({ origin, limits: null })
+  expect(await client.getOrigin('*')).toMatchObject({ limits: { maxConcurrent: null, requestsPerSecond: 50 } })
+  await expect(client.resetOrigin(origin)).rejects.toMatchObject({ status: 404 })
+})

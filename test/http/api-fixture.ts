@@ -76,7 +76,12 @@ export interface ApiFixture extends TestDatabase {
   /** What the app asks of its surroundings; tests change it. */
   state: { bellReady: boolean; queueReady: boolean; shuttingDown: boolean }
   /** With the key of both scopes, unless the headers have another. */
-  send(method: 'GET' | 'POST', url: string, body?: unknown, headers?: Record<string, string>): ReturnType<typeof inject>
+  send(
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    url: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+  ): ReturnType<typeof inject>
   close(): Promise<void>
 }
 

@@ -38,11 +38,14 @@ it('is OpenAPI 3.1 and describes every route, and nothing else', () => {
   expect(document.openapi).toBe('3.1.0')
   expect(document.info).toMatchObject({ title: 'website-worker', version: '1.2.3' })
   expect(operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`).toSorted()).toEqual([
+    'DELETE /v1/origins/{origin}',
     'GET /healthz',
     'GET /metrics',
     'GET /readyz',
     'GET /v1/deliveries/{id}',
     'GET /v1/jobs/{job}/{jobId}',
+    'GET /v1/origins',
+    'GET /v1/origins/{origin}',
     'GET /v1/sites/{id}/deliveries',
     'GET /v1/webhooks/{id}',
     'GET /v1/webhooks/{id}/deliveries',
@@ -58,6 +61,7 @@ it('is OpenAPI 3.1 and describes every route, and nothing else', () => {
     'POST /v1/webhooks/{id}/cancel-pending',
     'POST /v1/webhooks/{id}/ping',
     'POST /v1/webhooks/{id}/replay',
+    'PUT /v1/origins/{origin}',
   ])
 })
 
