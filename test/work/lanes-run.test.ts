@@ -156,6 +156,22 @@ describe('what is parked in a lane that leads elsewhere by now', () => {
   })
 })
 
+test('a tick rings no more than a hundred for one remote, however its items are mixed with those of others', async () => {
+  stack = await createLaneStack()
+  await stack.db.execute(
+    sql`INSERT INTO website_worker.work (job, key, payload, next_at)
+        SELECT 'call-out', i::text, jsonb_build_object('n', i, 'to', 'remote ' || i % 15), now() - interval '1 minute'
+        FROM generate_series(1, 3000) AS s(i)`,
+  )
+  await stack.dispatcher.tick()
+  const { rows } = await stack.db.execute(
+    sql`SELECT count(*)::int AS rung FROM website_worker.work WHERE rung_at IS NOT NULL AND lane IS NULL
+        GROUP BY payload ->> 'to'`,
+  )
+  expect(rows).toHaveLength(15)
+  expect(Math.max(...rows.map((row) => row.rung as number))).toBeLessThanOrEqual(100)
+})
+
 test('a wipe of the queue in the middle loses nothing, and lanes go on', async () => {
   const redis = await startRedis()
   const seen = new Map<number, number>()
