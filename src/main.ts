@@ -2,8 +2,10 @@ import { randomBytes } from 'node:crypto'
 import type { Logger } from 'pino'
 import { createBreaker } from './clients/breaker.ts'
 import { createGate } from './clients/gate.ts'
+import { createCredentials } from './clients/credentials.ts'
 import { createGuard } from './clients/guard.ts'
 import { createSender } from './clients/http-sender.ts'
+import { createJsonCaller } from './clients/json-call.ts'
 import type { Config } from './config.ts'
 import { createDatabase, type DatabaseOptions, type Db } from './db/client.ts'
 import { registerJobs } from './db/queries/enqueue.ts'
@@ -99,12 +101,22 @@ function listenHost(config: Config): string {
 /** Workers for some jobs, and the dispatcher for all. */
 function startWork(parts: Parts, mine: Parts['jobs']): void {
   const { config, db, backend, bell, metrics, jobs, log, releasers } = parts
+  const guard = createGuard({ allowCidrs: config.OUTBOUND_ALLOW_CIDRS })
   const sender = createSender({
-    guard: createGuard({ allowCidrs: config.OUTBOUND_ALLOW_CIDRS }),
+    guard,
     timeoutMs: config.WEBHOOK_TIMEOUT_MS,
     userAgent: `website-worker/${version}`,
   })
   releasers.add('outbound connections', sender.close)
+  // A lead must not be lost on a connection that its CRM just closed.
+  const caller = createJsonCaller({
+    guard,
+    timeoutMs: config.CRM_TIMEOUT_MS,
+    userAgent: `website-worker/${version}`,
+    freshConnections: true,
+  })
+  releasers.add('connections to CRMs', caller.close)
+  const credentials = createCredentials(config.CREDENTIALS)
   const retry = jobs.find((job) => job.name === 'deliver-webhook')?.retry ?? catalog['deliver-webhook'].retry
   // The rows of one run that someone has locked must not hold up the ends of the others.
   const endsDb = parts.open({ max: 6, lockTimeoutMs: 200, byKey: true })
@@ -119,12 +131,13 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
       processorDeps: {
         db,
         sender,
+        leads: { caller, credentials, timeoutMs: config.CRM_TIMEOUT_MS, settleMs: config.CRM_SETTLE_MS },
         gate: createGate({ capacity: config.WEBHOOK_CONCURRENCY }),
         breaker: createBreaker(),
         payloadsDays: config.RETENTION_PAYLOADS_DAYS,
         deliveriesDays: config.RETENTION_DELIVERIES_DAYS,
         retry,
-        publishPage: createBatcher({ run: (pageIds: number[]) => publishPages(endsDb, pageIds) }),
+        publishPage: createBatcher({ run: (pageIds: number[]) => publishPages(endsDb, pageIds), concurrency: 2 }),
         pagePublished: metrics.pagePublished,
       },
     },

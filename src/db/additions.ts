@@ -108,6 +108,12 @@ export function sharedIndexes(deliveryWatermark: number): SharedIndex[] {
       'website_pages',
       "USING btree (publish_at, id) WHERE (((status)::text = 'scheduled'::text) AND (deleted_at IS NULL))",
     ),
+    // What discovery looks through: new submissions by id.
+    ourIndex(
+      'idx_website_form_submissions_new',
+      'website_form_submissions',
+      `USING btree (id) WHERE ((status)::text = 'new'::text)`,
+    ),
     {
       ...ourIndex(
         ledgerIndexName,

@@ -11,8 +11,8 @@ export type Outcome<Record = never> = (
   | { kind: 'retry'; error: string; at?: Date; lane?: string }
   /** Its remote can't take it now: it waits for its turn in a lane, in Postgres; costs no attempt. */
   | { kind: 'parked'; lane: string }
-  /** Can't run until someone or something releases it; costs no attempt. */
-  | { kind: 'held'; reason: string }
+  /** Can't run until someone or something releases it; costs no attempt. `error`: more about it, for a person. */
+  | { kind: 'held'; reason: string; error?: string }
   /** Will never work as it stands. */
   | { kind: 'failed'; error: string }
 ) & {

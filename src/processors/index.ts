@@ -1,5 +1,7 @@
 import type { JobName, Payload } from '../queues/index.ts'
 import type { Processor } from './contract.ts'
+import { checkLeadProcessor } from './check-lead.ts'
+import { createLeadProcessor, type CreateLeadDeps } from './create-lead.ts'
 import { deliverWebhookProcessor, type DeliverWebhookDeps } from './deliver-webhook.ts'
 import { maintainProcessor, type MaintainDeps } from './maintain.ts'
 import { pingWebhookProcessor, type PingWebhookDeps } from './ping-webhook.ts'
@@ -7,7 +9,12 @@ import { publishPageProcessor, type PublishPageDeps } from './publish-page.ts'
 import { replayWebhookProcessor, type ReplayWebhookDeps } from './replay-webhook.ts'
 
 /** Everything any processor is given. */
-export type ProcessorDeps = DeliverWebhookDeps & MaintainDeps & PingWebhookDeps & PublishPageDeps & ReplayWebhookDeps
+export type ProcessorDeps = CreateLeadDeps &
+  DeliverWebhookDeps &
+  MaintainDeps &
+  PingWebhookDeps &
+  PublishPageDeps &
+  ReplayWebhookDeps
 
 // What `load` finds and `settle` writes is each processor's own business.
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -15,6 +22,8 @@ type AnyProcessor<P> = Processor<P, ProcessorDeps, any, any>
 
 /** How each job of the catalog is done. */
 export const processors: { [Name in JobName]: AnyProcessor<Payload<Name>> } = {
+  'check-lead': checkLeadProcessor,
+  'create-lead': createLeadProcessor,
   'deliver-webhook': deliverWebhookProcessor,
   maintain: maintainProcessor,
   'ping-webhook': pingWebhookProcessor,

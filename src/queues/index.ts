@@ -1,5 +1,7 @@
 import type { z } from 'zod'
 import type { JobDefinition } from './define-job.ts'
+import { checkLead } from './check-lead.ts'
+import { createLead } from './create-lead.ts'
 import { deliverWebhook } from './deliver-webhook.ts'
 import { maintain } from './maintain.ts'
 import { pingWebhook } from './ping-webhook.ts'
@@ -8,6 +10,8 @@ import { replayWebhook } from './replay-webhook.ts'
 
 /** Every job there is. A job here without a processor of its name doesn't compile. */
 export const catalog = {
+  'check-lead': checkLead,
+  'create-lead': createLead,
   'deliver-webhook': deliverWebhook,
   maintain,
   'ping-webhook': pingWebhook,
@@ -29,6 +33,8 @@ export interface JobSettings {
 export function configureJobs(settings: JobSettings = {}): (JobDefinition & { name: JobName })[] {
   const { retry, worker } = catalog['deliver-webhook']
   return [
+    catalog['check-lead'],
+    catalog['create-lead'],
     {
       ...catalog['deliver-webhook'],
       retry: { ...retry, waitsMs: settings.webhookWaitsMs ?? retry.waitsMs },

@@ -14,7 +14,7 @@ import { createLostRingSweep } from './lost-rings.ts'
 import { createMovedSweep } from './moved.ts'
 import { createDueRinger, type LanesOf } from './ring-due.ts'
 import { owedBySchedule } from './schedules.ts'
-import { createReleaseSweep, reclaimExpiredLeases } from './transitions.ts'
+import { createReleaseSweep, reclaimExpiredLeases, releaseForms } from './transitions.ts'
 
 /** After this many runs that ended with their process an item is given up. */
 export const maxCrashes = 20
@@ -52,6 +52,7 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
   const sweepMoved = createMovedSweep({ ...deps, lanesOf: deps.lanesOf ?? new Map() })
   const ringDue = createDueRinger(deps)
   const jobNames = deps.jobs.map((job) => job.name)
+  const ofForms = deps.jobs.filter((job) => job.subject?.table === 'website_form_submissions').map((job) => job.name)
   let ticks = 0
   let ledAt = -Infinity
   let releasing = false
@@ -77,7 +78,7 @@ export function createDispatcher(deps: DispatcherDeps, options: { tickMs?: numbe
   }
 
   async function releaseHolds(): Promise<number> {
-    const count = await releaseUnblocked()
+    const count = (await releaseUnblocked()) + (ofForms.length === 0 ? 0 : await releaseForms(deps.db, ofForms))
     releasing = count > 0
     return count
   }

@@ -44,7 +44,12 @@ function finishOf(job: JobDefinition, item: LoadedItem, leaseToken: string | nul
     case 'parked':
       return { ...base, outcome: 'parked', lane: outcome.lane }
     case 'held':
-      return { ...base, outcome: 'held', reason: storable(outcome.reason) }
+      return {
+        ...base,
+        outcome: 'held',
+        reason: storable(outcome.reason),
+        error: outcome.error === undefined ? null : storable(outcome.error),
+      }
     case 'failed':
       return { ...base, outcome: 'failed', error: storable(outcome.error) }
     case 'retry': {
