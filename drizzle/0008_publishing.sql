@@ -216,5 +216,95 @@ BEGIN
   END LOOP;
 END $$;
 --> statement-breakpoint
+-- Publishes what is due of some pages, each with its missing version, its audit row and its event, in one statement; says
+-- what came of each page. Waits for nobody who has locked a page or a webhook: 'locked'. Each statement has a snapshot of
+-- its own, so that what was committed with the lock on a page is seen. Uses the primary keys of website_pages,
+-- website_sites and page_requests, and website_page_versions_page_id_version_key.
+CREATE OR REPLACE FUNCTION website_worker.publish_pages(p_pages int[])
+RETURNS TABLE (page_id int, outcome text, status text, late_ms float8, version int, wanted int, published_at timestamptz)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  v_ours int[];
+  v_due int[];
+  v_emitting int[];
+  v_refused int[];
+  v_at timestamptz;
+  v_now timestamp;
+BEGIN
+  v_ours := ARRAY(
+    SELECT p.id FROM public.website_pages p WHERE p.id = ANY (p_pages) ORDER BY p.id FOR NO KEY UPDATE SKIP LOCKED);
+  v_at := clock_timestamp();
+  v_now := v_at AT TIME ZONE 'UTC';
+  v_due := ARRAY(
+    SELECT p.id FROM public.website_pages p
+    LEFT JOIN public.website_sites s ON s.id = p.site_id
+    LEFT JOIN website_worker.page_requests r ON r.page_id = p.id AND r.publish_at = p.publish_at AT TIME ZONE 'UTC'
+    WHERE p.id = ANY (v_ours) AND p.status = 'scheduled' AND p.deleted_at IS NULL AND p.publish_at <= v_now
+      AND s.deleted_at IS NULL AND coalesce(s.status, 'active') = 'active'
+      AND coalesce(r.version = coalesce(p.version, 1), true)
+    ORDER BY p.id);
+
+  IF cardinality(v_due) > 0 THEN
+    v_emitting := ARRAY(
+      SELECT p.id FROM public.website_pages p WHERE p.id = ANY (v_due) AND p.site_id IS NOT NULL ORDER BY p.id);
+    v_refused := ARRAY(
+      SELECT v_emitting[a.ord] FROM (
+        SELECT array_agg(e.site_id ORDER BY e.id) AS sites, array_agg(e.body ORDER BY e.id) AS bodies,
+          array_agg(encode(sha256(convert_to(e.body, 'UTF8')), 'hex') ORDER BY e.id) AS hashes
+        FROM (
+          SELECT p.id, p.site_id, '{"type":"content.published","timestamp":"' || t.at || '","siteId":' || p.site_id
+            || ',"data":' || json_build_object('pageId', p.id, 'siteId', p.site_id, 'slug', p.slug, 'title', p.title,
+              'version', coalesce(p.version, 1), 'publishedAt', t.at) || '}' AS body
+          FROM public.website_pages p, (SELECT to_char(v_now, 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS at) t
+          WHERE p.id = ANY (v_emitting)
+        ) e
+      ) b
+      CROSS JOIN LATERAL website_worker.accept_events(b.sites, array_fill(null::text, ARRAY[cardinality(b.sites)]),
+        array_fill('content.published'::text, ARRAY[cardinality(b.sites)]), b.bodies, b.hashes, false, false) a
+      WHERE cardinality(b.sites) > 0 AND a.outcome <> 'accepted');
+    v_due := ARRAY(SELECT d.id FROM unnest(v_due) AS d(id) WHERE d.id <> ALL (v_refused) ORDER BY d.id);
+
+    INSERT INTO public.website_audit_logs
+      (site_id, action, resource_type, resource_id, resource_name, changes, user_agent, created_at)
+    SELECT p.site_id, 'page.published', 'page', p.id, p.title, jsonb_build_object(
+      'status', jsonb_build_object('from', p.status, 'to', 'published'), 'version', coalesce(p.version, 1),
+      'publishAt', website_worker.instant_text(p.publish_at AT TIME ZONE 'UTC')), 'website-worker', v_now
+    FROM public.website_pages p WHERE p.id = ANY (v_due) ORDER BY p.id;
+    -- A version that someone else is just inserting is waited for.
+    INSERT INTO public.website_page_versions
+      (page_id, version, title, blocks, seo_title, seo_description, author_id, comment, created_at)
+    SELECT p.id, coalesce(p.version, 1), p.title, p.blocks, p.seo_title, p.seo_description, p.author_id,
+      'Published on schedule', v_now
+    FROM public.website_pages p
+    WHERE p.id = ANY (v_due) AND (
+      SELECT v.id FROM public.website_page_versions v
+      WHERE v.page_id = p.id AND v.version = coalesce(p.version, 1) LIMIT 1) IS NULL
+    ORDER BY p.id ON CONFLICT DO NOTHING;
+    UPDATE public.website_pages p SET status = 'published', published_at = v_now, updated_at = v_now
+    WHERE p.id = ANY (v_due);
+    DELETE FROM website_worker.page_requests r WHERE r.page_id = ANY (v_due) AND r.work_id IS NULL;
+  END IF;
+
+  RETURN QUERY
+    SELECT p.id, CASE
+        WHEN p.id = ANY (v_due) THEN 'published'
+        WHEN p.id <> ALL (v_ours) THEN 'locked'
+        WHEN p.deleted_at IS NOT NULL THEN 'deleted'
+        WHEN p.status IS DISTINCT FROM 'scheduled' OR p.publish_at IS NULL THEN 'unscheduled'
+        WHEN p.publish_at > v_now THEN 'early'
+        WHEN s.deleted_at IS NOT NULL THEN 'site deleted'
+        WHEN s.status = 'maintenance' THEN 'site in maintenance'
+        WHEN s.status <> 'active' THEN 'site inactive'
+        WHEN r.version <> coalesce(p.version, 1) THEN 'mismatch'
+        ELSE 'locked' END,
+      p.status::text, (extract(epoch FROM v_now - p.publish_at) * 1000)::float8, coalesce(p.version, 1), r.version, v_at
+    FROM public.website_pages p
+    LEFT JOIN public.website_sites s ON s.id = p.site_id
+    LEFT JOIN website_worker.page_requests r ON r.page_id = p.id AND r.publish_at = p.publish_at AT TIME ZONE 'UTC'
+    WHERE p.id = ANY (p_pages);
+END $$;
+--> statement-breakpoint
 REVOKE ALL ON FUNCTION website_worker.instant_of(timestamp, text), website_worker.instant_text(timestamptz),
-  website_worker.read_publish_at(jsonb, int), website_worker.schedule_page(int, jsonb) FROM PUBLIC;
+  website_worker.read_publish_at(jsonb, int), website_worker.schedule_page(int, jsonb),
+  website_worker.publish_pages(int[]) FROM PUBLIC;

@@ -57,12 +57,17 @@ export function createDatabase(options: DatabaseOptions): Database {
  * Runs `work` in a transaction. Unlike `db.transaction` it gives its connection back when already BEGIN fails, and
  * drops one whose state is unknown.
  */
-export async function transact<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
+export function transact<T>(db: Db, work: (tx: Tx) => Promise<T>): Promise<T> {
+  return onOneConnection(db, (connection) => connection.transaction(work))
+}
+
+/** Runs `work` on one connection: a statement that failed has let go of its locks before the next one begins. */
+export async function onOneConnection<T>(db: Db, work: (connection: Db) => Promise<T>): Promise<T> {
   const client = await (db.$client as pg.Pool).connect()
   let broken: Error | undefined
   try {
-    // Without the schema: working out its relations for every transaction would cost more than the transaction.
-    return await (drizzle(client) as unknown as Db).transaction(work)
+    // Without the schema: working out its relations every time would cost more than the work.
+    return await work(drizzle(client) as unknown as Db)
   } catch (error) {
     if (!(error instanceof AppError) && !pgErrorOf(error)) broken = error as Error
     throw error

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { discoverPages } from '../db/queries/discover-pages.ts'
-import { recordUnpublished, type Publication } from '../db/queries/publish.ts'
+import { readDueTimes, recordUnpublished, type Publication } from '../db/queries/publish.ts'
 import { versionMismatch } from '../queues/hold-reasons.ts'
 import type { PublishPagePayload } from '../queues/publish-page.ts'
 import type { Outcome, Processor } from './contract.ts'
@@ -18,12 +18,34 @@ export interface UnpublishedRecord {
   changes: object
 }
 
+/** How far off the time of a page was, ms, at an instant of `performance.now()`. */
+interface Due {
+  dueInMs: number
+  readAt: number
+}
+
 /** A run that begins this much too early waits; one that begins earlier was overtaken by another time. */
 const longestWaitMs = 2_000
 
 /** Publishes a page, if its row still says so, once. */
-export const publishPageProcessor: Processor<PublishPagePayload, PublishPageDeps, undefined, UnpublishedRecord> = {
-  async process({ pageId }, deps, { signal }) {
+export const publishPageProcessor: Processor<PublishPagePayload, PublishPageDeps, Due, UnpublishedRecord> = {
+  async load(db, items) {
+    const dueInMs = await readDueTimes(
+      db,
+      items.map(({ payload }) => payload.pageId),
+    )
+    const readAt = performance.now()
+    return new Map(
+      items.flatMap(({ workId, payload: { pageId } }) => {
+        const due = dueInMs.get(pageId)
+        return due === undefined ? [] : [[workId, { dueInMs: due, readAt }] as const]
+      }),
+    )
+  },
+
+  async process({ pageId }, deps, { loaded, signal }) {
+    const waitMs = loaded ? Math.ceil(loaded.readAt + loaded.dueInMs - performance.now()) : 0
+    if (waitMs > 0 && waitMs <= longestWaitMs) await sleep(waitMs, undefined, { signal })
     let publication = await deps.publishPage(pageId)
     if (publication.kind === 'early' && publication.dueInMs <= longestWaitMs) {
       await sleep(publication.dueInMs + 1, undefined, { signal })

@@ -17,6 +17,8 @@ export interface JobDefinition<Name extends string = string, Schema extends z.Zo
   subject?: { field: keyof z.infer<Schema> & string; table: string }
   /** Payload field that says when it is due; whoever asks is told the instant. Default: none, it is due at once. */
   dueAt?: keyof z.infer<Schema> & string
+  /** How long before its time an item is rung, ms, so that its run is ready by then. Default: 0. */
+  ringAheadMs?: number
   /** Who may ask for it over HTTP and SQL: `enqueue` or `ops` scope; `none` is the worker alone. Default: `enqueue`. */
   scope?: 'enqueue' | 'ops' | 'none'
   /** Waits before each attempt, ms; its length is the number of attempts. A processor may override the next wait. */

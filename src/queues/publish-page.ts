@@ -21,11 +21,13 @@ export const publishPage = defineJob({
   key: ['pageId'],
   subject: { field: 'pageId', table: 'website_pages' },
   dueAt: 'publishAt',
+  ringAheadMs: 200,
   // The long tail is for a page that someone keeps locked.
   retry: {
     waitsMs: [0, second, second, 2 * second, 5 * second, 10 * second, 30 * second, ...Array<number>(60).fill(minute)],
   },
-  worker: { concurrency: 250 },
+  // Many wait together for one instant, and then travel together.
+  worker: { concurrency: 1_000 },
 })
 
 export type PublishPagePayload = z.infer<typeof publishPage.schema>

@@ -54,7 +54,7 @@ async function owedPage(db: Db, job: JobDefinition, after: SQL | undefined): Pro
       generation: row.generation as number,
       label: row.label as string,
       attempts: row.attempts as number,
-      delayMs: row.delayMs as number,
+      delayMs: Math.max(0, (row.delayMs as number) - (job.ringAheadMs ?? 0)),
       payload: row.payload,
       subjectExists: row.subject_exists as boolean,
     })),

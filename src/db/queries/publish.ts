@@ -1,8 +1,6 @@
 import { sql, type SQL } from 'drizzle-orm'
-import { holdReasons } from '../../queues/hold-reasons.ts'
-import { transact, type Db, type Tx } from '../client.ts'
+import { onOneConnection, type Db, type Tx } from '../client.ts'
 import { isUnreachable } from '../unreachable.ts'
-import { acceptEvents } from './events.ts'
 import { pgErrorOf } from './pg-error.ts'
 
 /** What came of a page that was to be published. */
@@ -20,134 +18,56 @@ export type Publication =
   /** It can't be published as it stands. */
   | { kind: 'failed'; error: string }
 
-interface Page {
-  id: number
-  siteId: number | null
-  slug: string
-  title: string
-  version: number
-  status: string | null
-  deleted: boolean
-  dueInMs: number | null
-  hold: string | null
-  wanted: number | null
-  /** The statement's instant, with all the digits Postgres keeps. */
-  now: string
-}
-
 const ints = (values: readonly number[]) => sql`${sql.param(values)}::int[]`
 
-/** Locks the pages that no one else has locked. */
-async function lockPages(tx: Tx, pageIds: readonly number[]): Promise<Set<number>> {
-  // Primary key; locked in id order.
-  const { rows } = await tx.execute(
-    sql`SELECT p.id FROM public.website_pages p WHERE p.id = ANY (${ints(pageIds)})
-        ORDER BY p.id FOR NO KEY UPDATE SKIP LOCKED`,
-  )
-  return new Set(rows.map((row) => row.id as number))
+/** A page as `publish_pages` left it. */
+interface PageRow {
+  pageId: number
+  outcome: string
+  status: string | null
+  /** Below zero before its time. */
+  lateMs: number | null
+  version: number
+  wanted: number | null
+  publishedAt: string
 }
 
-/** Reads what is to be known of pages; a statement of its own, for a snapshot that holds what was committed with the lock. */
-async function readPages(tx: Tx, pageIds: readonly number[]): Promise<Map<number, Page>> {
-  const { siteDeleted, siteInactive, siteInMaintenance } = holdReasons
-  // Primary keys of website_pages, website_sites and page_requests.
-  const { rows } = await tx.execute(
-    sql`SELECT p.id, p.site_id AS "siteId", p.slug, p.title, coalesce(p.version, 1) AS version, p.status,
-          p.deleted_at IS NOT NULL AS deleted,
-          (extract(epoch FROM p.publish_at - (statement_timestamp() AT TIME ZONE 'UTC')) * 1000)::float8 AS "dueInMs",
-          CASE WHEN s.deleted_at IS NOT NULL THEN ${siteDeleted}::text WHEN s.status = 'maintenance' THEN ${siteInMaintenance}
-               WHEN s.status <> 'active' THEN ${siteInactive} END AS hold,
-          r.version AS wanted, website_worker.instant_text(statement_timestamp()) AS now
-        FROM public.website_pages p
-        LEFT JOIN public.website_sites s ON s.id = p.site_id
-        LEFT JOIN website_worker.page_requests r ON r.page_id = p.id AND r.publish_at = p.publish_at AT TIME ZONE 'UTC'
-        WHERE p.id = ANY (${ints(pageIds)})`,
-  )
-  return new Map((rows as unknown as Page[]).map((page) => [page.id, page]))
-}
-
-/** Why a page is not to be published now; undefined when it is. */
-function judge(page: Page): Publication | undefined {
-  const { status, dueInMs, hold, wanted, version } = page
-  if (page.deleted) return { kind: 'unneeded', why: 'the page is deleted' }
-  if (status === 'published') return { kind: 'unneeded', why: 'the page is published already' }
-  if (status !== 'scheduled')
-    return { kind: 'unneeded', why: `the page is not scheduled but ${status ?? 'without a status'}` }
-  if (dueInMs === null) return { kind: 'unneeded', why: 'the page is scheduled for no time' }
-  if (dueInMs > 0) return { kind: 'early', dueInMs }
-  if (hold !== null) return { kind: 'held', reason: hold }
-  if (wanted !== null && wanted !== version) return { kind: 'mismatch', wanted, version }
-  return undefined
-}
-
-/** Emits `content.published` for pages of sites; returns those whose webhooks someone else has locked. */
-async function emit(tx: Tx, pages: readonly Page[]): Promise<Set<number>> {
-  const ofSites = pages.filter((page) => page.siteId !== null)
-  const accepted = await acceptEvents(
-    tx,
-    ofSites.map(({ id, siteId, slug, title, version, now }) => ({
-      siteId: siteId!,
-      event: 'content.published',
-      data: { pageId: id, siteId, slug, title, version, publishedAt: new Date(now).toISOString() },
-      occurredAt: now,
-    })),
-    { rung: false, wait: false },
-  )
-  return new Set(ofSites.flatMap(({ id }, index) => (accepted[index]?.outcome === 'accepted' ? [] : [id])))
-}
-
-/** Writes the pages, their missing versions and the audit log. The pages are locked. */
-async function write(tx: Tx, pages: readonly Page[]): Promise<void> {
-  const ids = ints(pages.map((page) => page.id))
-  const now = sql`(${pages[0]!.now}::timestamptz AT TIME ZONE 'UTC')`
-  // Primary keys; website_page_versions_page_id_version_key. A version that someone else is just inserting is waited for.
-  await tx.execute(
-    sql`WITH published AS (
-          UPDATE public.website_pages p
-          SET status = 'published', published_at = ${now}, updated_at = ${now}
-          WHERE p.id = ANY (${ids}) RETURNING p.id
-        ), versions AS (
-          INSERT INTO public.website_page_versions
-            (page_id, version, title, blocks, seo_title, seo_description, author_id, comment, created_at)
-          SELECT p.id, coalesce(p.version, 1), p.title, p.blocks, p.seo_title, p.seo_description, p.author_id,
-            'Published on schedule', ${now}
-          FROM public.website_pages p
-          WHERE p.id = ANY (${ids}) AND NOT EXISTS (
-            SELECT FROM public.website_page_versions v WHERE v.page_id = p.id AND v.version = coalesce(p.version, 1))
-          ORDER BY p.id ON CONFLICT DO NOTHING
-        ), forgotten AS (
-          DELETE FROM website_worker.page_requests r WHERE r.page_id = ANY (${ids}) AND r.work_id IS NULL
-        )
-        INSERT INTO public.website_audit_logs
-          (site_id, action, resource_type, resource_id, resource_name, changes, user_agent, created_at)
-        SELECT p.site_id, 'page.published', 'page', p.id, p.title, jsonb_build_object(
-          'status', jsonb_build_object('from', p.status, 'to', 'published'), 'version', coalesce(p.version, 1),
-          'publishAt', website_worker.instant_text(p.publish_at AT TIME ZONE 'UTC')), 'website-worker', ${now}
-        FROM public.website_pages p WHERE p.id = ANY (${ids}) ORDER BY p.id`,
-  )
+function publicationOf(row: PageRow | undefined): Publication {
+  switch (row?.outcome) {
+    case 'published':
+      return {
+        kind: 'published',
+        version: row.version,
+        publishedAt: new Date(row.publishedAt),
+        latenessMs: row.lateMs ?? 0,
+      }
+    case undefined:
+    case 'deleted':
+      return { kind: 'unneeded', why: 'the page is deleted' }
+    case 'unscheduled':
+      if (row?.status === 'published') return { kind: 'unneeded', why: 'the page is published already' }
+      if (row?.status === 'scheduled') return { kind: 'unneeded', why: 'the page is scheduled for no time' }
+      return { kind: 'unneeded', why: `the page is not scheduled but ${row?.status ?? 'without a status'}` }
+    case 'early':
+      return { kind: 'early', dueInMs: -(row.lateMs ?? 0) }
+    case 'mismatch':
+      return { kind: 'mismatch', wanted: row.wanted ?? 0, version: row.version }
+    case 'locked':
+      return { kind: 'later', error: 'another transaction has locked the page, or a webhook of its site' }
+    default:
+      return { kind: 'held', reason: row?.outcome ?? '' }
+  }
 }
 
 /** Publishes what is due of some pages, in one transaction: all of it, or nothing. */
-function publishTogether(db: Db, pageIds: readonly number[]): Promise<Publication[]> {
-  return transact(db, async (tx) => {
-    const ours = await lockPages(tx, pageIds)
-    const pages = await readPages(tx, pageIds)
-    const due = [...pages.values()].filter((page) => ours.has(page.id) && judge(page) === undefined)
-    const lockedWebhooks = due.length > 0 ? await emit(tx, due) : new Set()
-    const publishable = due.filter((page) => !lockedWebhooks.has(page.id))
-    if (publishable.length > 0) await write(tx, publishable)
-    return pageIds.map((id): Publication => {
-      const page = pages.get(id)
-      if (!page) return { kind: 'unneeded', why: 'the page is deleted' }
-      if (!ours.has(id)) return { kind: 'later', error: 'another transaction has locked the page' }
-      const verdict = judge(page)
-      if (verdict) return verdict
-      if (lockedWebhooks.has(id))
-        return { kind: 'later', error: 'another transaction has locked a webhook of its site' }
-      const { version, now, dueInMs } = page
-      return { kind: 'published', version, publishedAt: new Date(now), latenessMs: -dueInMs! }
-    })
-  })
+async function publishTogether(db: Db, pageIds: readonly number[]): Promise<Publication[]> {
+  // website_worker.publish_pages names its indexes.
+  const { rows } = await db.execute(
+    sql`SELECT page_id AS "pageId", outcome, status, late_ms AS "lateMs", version, wanted, published_at AS "publishedAt"
+        FROM website_worker.publish_pages(${ints(pageIds)})`,
+  )
+  const byPage = new Map((rows as unknown as PageRow[]).map((row) => [row.pageId, row]))
+  return pageIds.map((id) => publicationOf(byPage.get(id)))
 }
 
 /** Bad values, broken constraints and what triggers raise: the page's own fault, which waiting doesn't mend. */
@@ -169,17 +89,31 @@ const conflicts = ['40P01', '40001']
  * published keeps none of the others from it.
  * @throws what the database says when it can't be asked
  */
-export async function publishPages(db: Db, pageIds: readonly number[]): Promise<Publication[]> {
-  if (pageIds.length === 0) return []
+export function publishPages(db: Db, pageIds: readonly number[]): Promise<Publication[]> {
+  return onOneConnection(db, (connection) => publishOrSplit(connection, pageIds))
+}
+
+async function publishOrSplit(connection: Db, pageIds: readonly number[]): Promise<Publication[]> {
   try {
-    return await publishTogether(db, pageIds)
+    return await publishTogether(connection, pageIds)
   } catch (error) {
     const failure = failureOf(error)
-    if (pageIds.length === 1) return [failure]
+    if (pageIds.length <= 1) return pageIds.map(() => failure)
   }
   // Halves, so that one broken page among hundreds is found in a few steps.
   const middle = Math.ceil(pageIds.length / 2)
-  return [...(await publishPages(db, pageIds.slice(0, middle))), ...(await publishPages(db, pageIds.slice(middle)))]
+  const first = await publishOrSplit(connection, pageIds.slice(0, middle))
+  return [...first, ...(await publishOrSplit(connection, pageIds.slice(middle)))]
+}
+
+/** How far off the times of pages are, ms, below zero for what is due; by page. */
+export async function readDueTimes(db: Db, pageIds: readonly number[]): Promise<Map<number, number>> {
+  // Primary key.
+  const { rows } = await db.execute(
+    sql`SELECT id, (extract(epoch FROM publish_at - (clock_timestamp() AT TIME ZONE 'UTC')) * 1000)::float8 AS "dueInMs"
+        FROM public.website_pages WHERE id = ANY (${ints(pageIds)}) AND publish_at IS NOT NULL`,
+  )
+  return new Map(rows.map((row) => [row.id as number, row.dueInMs as number]))
 }
 
 /** Notes in the audit log what could not be published, once for each page given. */

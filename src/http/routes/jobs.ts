@@ -101,7 +101,9 @@ export const jobRoutes =
               response: await enqueue(tx),
             }))
           : { replayed: false, response: await enqueue(deps.db) }
-        if (rung && made && isToRing(made)) deps.bell.ring([made])
+        if (rung && made && isToRing(made)) {
+          deps.bell.ring([{ ...made, delayMs: Math.max(0, made.delayMs - (job.ringAheadMs ?? 0)) }])
+        }
         // jsonb keeps no order of fields.
         const response = {
           jobId: stored.jobId,
