@@ -23,7 +23,14 @@ interface ItemCount {
   overdue: number | null
 }
 
-async function countItems(db: Db): Promise<{ items: ItemCount[]; alarms: number }> {
+interface Counts {
+  items: ItemCount[]
+  alarms: number
+  /** Webhooks that the worker switched off, and those that are on and only fail. */
+  webhooks: { disabled: number; failing: number }
+}
+
+async function countItems(db: Db): Promise<Counts> {
   // work_owed_unrung, work_parked, work_owed_rung, work_running, work_held and work_failed, one branch each: a single
   // condition on the state could use none of them and would read every finished row.
   const { rows } = await db.execute(
@@ -44,8 +51,15 @@ async function countItems(db: Db): Promise<{ items: ItemCount[]; alarms: number 
           SELECT job, 'failed', count(*), NULL FROM website_worker.work WHERE state = 'failed' GROUP BY job) counts
         GROUP BY job, state`,
   )
-  // One row.
-  const { rows: epoch } = await db.execute(sql`SELECT alarms FROM website_worker.epoch WHERE id = 1`)
+  // One row; one row per webhook, with its primary key.
+  const { rows: others } = await db.execute(
+    sql`SELECT (SELECT alarms FROM website_worker.epoch WHERE id = 1) AS alarms,
+          count(*) FILTER (WHERE h.disabled_at IS NOT NULL AND w.is_active IS NOT TRUE)::int AS disabled,
+          count(*) FILTER (WHERE h.failing_since IS NOT NULL AND w.is_active)::int AS failing
+        FROM website_worker.webhook_health h JOIN public.website_webhooks w ON w.id = h.webhook_id
+        WHERE h.disabled_at IS NOT NULL OR h.failing_since IS NOT NULL`,
+  )
+  const { alarms, disabled, failing } = others[0] as { alarms: string | null; disabled: number; failing: number }
   return {
     items: rows.map((row) => ({
       job: row.job as string,
@@ -53,7 +67,8 @@ async function countItems(db: Db): Promise<{ items: ItemCount[]; alarms: number 
       count: row.count as number,
       overdue: row.overdue as number | null,
     })),
-    alarms: Number(epoch[0]?.alarms ?? 0),
+    alarms: Number(alarms ?? 0),
+    webhooks: { disabled, failing },
   }
 }
 
@@ -112,14 +127,26 @@ export function createMetrics(
     help: 'Times the queue was found wiped, swapped or restored',
     registers,
   })
+  const disabled = new Gauge({
+    name: 'website_worker_webhooks_disabled',
+    help: 'Webhooks that the worker switched off: after days of failures, or a 410',
+    registers,
+  })
+  const failing = new Gauge({
+    name: 'website_worker_webhooks_failing',
+    help: 'Webhooks that are on and have only failed since their last success',
+    registers,
+  })
 
   async function readItems() {
     const read = await atMost(deadlineMs, countItems(deps.db)).catch(() => undefined)
     items.reset()
     oldest.reset()
-    alarms.remove()
+    for (const gauge of [alarms, disabled, failing]) gauge.remove()
     if (!read || read === 'late') return
     alarms.set(read.alarms)
+    disabled.set(read.webhooks.disabled)
+    failing.set(read.webhooks.failing)
     for (const job of deps.jobs) oldest.set({ job }, 0)
     for (const { job, state, count, overdue } of read.items) {
       items.set({ job, state }, count)

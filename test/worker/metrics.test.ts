@@ -27,7 +27,12 @@ const backend = (queue: object = { getJobCounts: async () => ({ waiting: 3 }) })
   ({ ready: () => true, queue: () => queue }) as unknown as QueueBackend
 const lines = (text: string, ...names: string[]) =>
   text.split('\n').filter((line) => names.some((name) => line.startsWith(name)))
-const items = ['website_worker_items{', 'website_worker_owed_oldest_seconds{', 'website_worker_epoch_alarms ']
+const items = [
+  'website_worker_items{',
+  'website_worker_owed_oldest_seconds{',
+  'website_worker_epoch_alarms ',
+  'website_worker_webhooks_',
+]
 
 test('items are counted through their indexes, whatever stands finished', async () => {
   const { db, plans } = explaining(database.db)
@@ -52,15 +57,33 @@ test('scrapes that come together or soon after one another ask the database once
   expect(plans).toHaveLength(2)
 })
 
+test('webhooks that the worker disabled, and those that only fail, are counted', async () => {
+  const { db } = database
+  await db.execute(
+    sql`WITH hooks AS (
+          INSERT INTO website_webhooks (name, event, target_url, secret, is_active)
+          SELECT name, 'order.created', 'http://127.0.0.1/', 's', is_on
+          FROM (VALUES ('disabled', false), ('off', false), ('on again', true), ('failing', true), ('well', true)) AS w(name, is_on)
+          RETURNING id, name)
+        INSERT INTO website_worker.webhook_health (webhook_id, failing_since, disabled_at)
+        SELECT id, CASE WHEN name <> 'well' THEN now() END, CASE WHEN name IN ('disabled', 'on again') THEN now() END FROM hooks`,
+  )
+  const text = await createMetrics({ db, backend: backend(), jobs: ['j'] }).render()
+  expect(lines(text, 'website_worker_webhooks_')).toEqual([
+    'website_worker_webhooks_disabled 1',
+    'website_worker_webhooks_failing 2',
+  ])
+})
+
 test('a database that is away leaves its gauges out instead of as they were', async () => {
   let away = false
   const execute = (statement: never) => (away ? Promise.reject(new Error('away')) : database.db.execute(statement))
   const metrics = createMetrics({ db: { execute } as unknown as Db, backend: backend(), jobs: ['j'] }, { freshMs: 0 })
-  expect(lines(await metrics.render(), ...items)).toHaveLength(4 + 1 + 1)
+  expect(lines(await metrics.render(), ...items)).toHaveLength(4 + 1 + 1 + 2)
   away = true
   expect(lines(await metrics.render(), ...items)).toEqual([])
   away = false
-  expect(lines(await metrics.render(), ...items)).toHaveLength(6)
+  expect(lines(await metrics.render(), ...items)).toHaveLength(8)
 })
 
 test('a queue that does not answer is not reachable and has no counts', async () => {
