@@ -9,6 +9,7 @@ import { kill9 } from './kill-9.ts'
 import { memory } from './memory.ts'
 import { oldDump } from './old-dump.ts'
 import { postgresRestart } from './postgres-restart.ts'
+import { publishing } from './publishing.ts'
 import { redisDown } from './redis-down.ts'
 import { replay } from './replay.ts'
 import { secondRedis } from './second-redis.ts'
@@ -36,6 +37,7 @@ export const scenarios: readonly Scenario[] = [
   garbageInTheQueue,
   memory,
   endlessBodies,
+  publishing,
   hangingOrigins,
   deadDay,
 ]
