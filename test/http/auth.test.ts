@@ -34,6 +34,10 @@ const calls = [
   ['GET', '/v1/deliveries/1', undefined, 'any'],
   ['POST', '/v1/deliveries/1/retry', undefined, 'ops'],
   ['POST', '/v1/deliveries/1/cancel', undefined, 'ops'],
+  ['GET', '/v1/origins', undefined, 'any'],
+  ['GET', '/v1/origins/*', undefined, 'any'],
+  ['PUT', '/v1/origins/*', () => ({ maxConcurrent: 1 }), 'ops'],
+  ['DELETE', '/v1/origins/*', undefined, 'ops'],
   ['POST', '/v1/sites/1/pause', () => ({ domain: 'webhooks' }), 'ops'],
   ['POST', '/v1/sites/1/resume', () => ({ domain: 'webhooks' }), 'ops'],
 ] as const

@@ -264,6 +264,19 @@ describe('GET /v1/webhooks/{id}', () => {
     })
   })
 
+  it('shows one that was switched on again as if nothing had been before', async () => {
+    const known = { failingSince: past, lastFailureAt: past, disabledAt: past, disabledReason: 'five days of failures' }
+    await api.db.insert(webhookHealth).values({ webhookId, ...known })
+    expect((await api.send('GET', `/v1/webhooks/${webhookId}`)).json()).toMatchObject({
+      active: true,
+      health: 'healthy',
+      failingSince: null,
+      disabledAt: null,
+      disabledReason: null,
+      lastFailureAt: past.toISOString(),
+    })
+  })
+
   it.each([
     ['https://user:pass@shop.example:8443/a/b?token=1#x', 'https://shop.example:8443/a/b'],
     ['http://shop.example', 'http://shop.example'],

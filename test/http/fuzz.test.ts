@@ -59,8 +59,9 @@ const replay = near({
   status: fc.constantFrom('failed', 'held', 'cancelled', 'delivered', undefined),
 })
 const domain = near({ domain: fc.constantFrom('webhooks', 'erp') })
+const limits = near({ maxConcurrent: fc.oneof(fc.integer({ min: 1, max: 1000 }), number), requestsPerSecond: number })
 const bodies = fc.oneof(
-  fc.oneof(json, event, batch, job, domain, replay).map(encode),
+  fc.oneof(json, event, batch, job, domain, replay, limits).map(encode),
   fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)),
 )
 const urls = fc.oneof(
@@ -76,6 +77,22 @@ const urls = fc.oneof(
   fc
     .tuple(fc.constantFrom('status', 'cursor', 'limit', '__proto__'), path)
     .map(([name, value]) => `/v1/webhooks/1/deliveries?${name}=${value}`),
+  fc
+    .oneof(
+      path,
+      path.map((host) => `https%3A%2F%2F${host}`),
+      fc.webUrl().map(encodeURIComponentSafely),
+    )
+    .map((origin) => `/v1/origins/${origin}`),
+  fc
+    .tuple(
+      fc.constantFrom('cursor', 'limit'),
+      fc.oneof(
+        path,
+        text.map((name) => Buffer.from(`>${name}`).toString('base64url')),
+      ),
+    )
+    .map(([name, value]) => `/v1/origins?${name}=${value}`),
   path.map((rest) => `/${rest}`),
 )
 const to = (url: string, body: fc.Arbitrary<unknown>) => fc.tuple(fc.constant(url), body.map(encode))
@@ -90,6 +107,7 @@ const targets: fc.Arbitrary<[string, string | Buffer]> = fc.oneof(
   { arbitrary: to('/v1/jobs/sync-products', job), weight: 1 },
   { arbitrary: to('/v1/sites/1/pause', domain), weight: 1 },
   { arbitrary: to('/v1/webhooks/1/replay', replay), weight: 1 },
+  { arbitrary: to('/v1/origins/https%3A%2F%2Fshop.example', limits), weight: 1 },
 )
 const headers = fc.record(
   {
@@ -116,7 +134,14 @@ it('whatever is sent: no 5xx, a problem for every refusal, and a refusal leaves 
   const seen = new Map<number, number>()
   await fc.assert(
     fc.asyncProperty(
-      fc.constantFrom('POST' as const, 'POST' as const, 'GET' as const),
+      fc.constantFrom(
+        'POST' as const,
+        'POST' as const,
+        'POST' as const,
+        'GET' as const,
+        'PUT' as const,
+        'DELETE' as const,
+      ),
       targets,
       headers,
       async (method, [url, body], extra) => {
@@ -125,7 +150,7 @@ it('whatever is sent: no 5xx, a problem for every refusal, and a refusal leaves 
           method,
           url,
           headers: { 'content-type': 'application/json', ...extra, ...withKey(secrets.both) },
-          ...(method === 'POST' && { payload: body }),
+          ...((method === 'POST' || method === 'PUT') && { payload: body }),
         })
         const { statusCode } = response
         seen.set(statusCode, (seen.get(statusCode) ?? 0) + 1)

@@ -15,8 +15,16 @@ function healthOf({ isActive, disabledAt, failingSince }: WebhookRow) {
 
 /** A webhook as it is shown, without what may be secret. */
 export function viewWebhook(row: WebhookRow) {
-  const { isActive, targetUrl, ...rest } = row
-  return { ...rest, targetUrl: publicUrl(targetUrl), active: isActive === true, health: healthOf(row) } as const
+  const { isActive, targetUrl, ...known } = row
+  // Switched on again since: what was before counts no more, although that is noted only at the next attempt.
+  const isAnew = isActive === true && known.disabledAt !== null
+  const rest = isAnew ? { ...known, failingSince: null, disabledAt: null, disabledReason: null } : known
+  return {
+    ...rest,
+    targetUrl: publicUrl(targetUrl),
+    active: isActive === true,
+    health: healthOf({ ...row, ...rest }),
+  } as const
 }
 
 /** How a webhook fares. */
