@@ -4,6 +4,7 @@ import { createDatabase } from '../db/client.ts'
 import { startEmbeddedPostgres } from '../db/embedded.ts'
 import { start } from '../main.ts'
 import { createLogger, dataDir, migrateAll } from '../resources.ts'
+import { demoPublishing } from './publishing.ts'
 import { table } from './table.ts'
 import { demoMaintenance, demoWebhooks, type DemoContext } from './webhooks.ts'
 
@@ -43,7 +44,7 @@ async function demo(stayOpen: boolean): Promise<boolean> {
     const context = { db: database.db, apiUrl: running.url ?? '', apiKey: running.madeKey ?? '', until }
     const webhooks = await demoWebhooks(context)
     closeReceivers = webhooks.close
-    const rows = [...webhooks.rows, ...(await demoMaintenance(context))]
+    const rows = [...webhooks.rows, ...(await demoPublishing(context)), ...(await demoMaintenance(context))]
     say(
       table(
         ['', 'job', 'what', 'result'],

@@ -6,6 +6,12 @@ import { type PruneOptions, untilDone } from './prune-steps.ts'
 
 const batch = 5_000
 
+// website_pages_pkey, for the few items that it is asked of.
+const keepsPage = sql`(job = 'publish-page' AND state IN ('failed', 'cancelled') AND EXISTS (
+  SELECT FROM public.website_pages p
+  WHERE p.id = CASE WHEN key ~ '^[0-9]{1,9}$' THEN key::int END AND p.status = 'scheduled' AND p.deleted_at IS NULL
+    AND website_worker.instant_text(p.publish_at AT TIME ZONE 'UTC') = payload ->> 'publishAt'))`
+
 /**
  * Removes what is no longer needed, in statements of bounded size: from the worker's own tables, and from the ledger
  * where a retention is set for it. Whole tables are never read: what is picked is handed on as an array, for which no
@@ -15,11 +21,12 @@ export async function prune(db: Db, options: PruneOptions): Promise<Record<strin
   const { payloadsDays, signal } = options
   const all = (statement: SQL) => untilDone(db, signal, batch, statement)
   return {
-    // work_finished. Age is asked twice: only the outer condition sees what became of a row that had to be waited for.
+    // work_finished. Age is asked twice: only the outer condition sees what became of a row that had to be waited for. The
+    // item that failed or was cancelled for the time its page is still scheduled for keeps that page from being owed.
     workItems: await all(
       sql`DELETE FROM website_worker.work w WHERE w.finished_at < now() - interval '7 days' AND w.id = ANY (ARRAY(
             SELECT id FROM website_worker.work
-            WHERE finished_at < now() - interval '7 days' ORDER BY finished_at LIMIT ${batch}))`,
+            WHERE finished_at < now() - interval '7 days' AND NOT ${keepsPage} ORDER BY finished_at LIMIT ${batch}))`,
     ),
     // Primary keys, in a subquery that is never made a join; those of replays that failed or were cancelled, and are no
     // longer kept.
