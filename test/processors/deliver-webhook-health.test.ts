@@ -91,3 +91,35 @@ test('a webhook that stays as well as it was is not written again within ten sec
   expect(await bench.health(webhookId)).toMatchObject({ failingSince: null, lastSuccessAt: at(15) })
   await receiver.close()
 })
+
+test('the failure that makes it five days switches a webhook off; once it is on again they begin anew', async () => {
+  const receiver = await startReceiver()
+  receiver.answer(() => ({ status: 500 }))
+  const webhookId = await bench.webhook({ targetUrl: receiver.url })
+  const { deliveryId } = await bench.delivery(webhookId)
+  await bench.rows(
+    sql`INSERT INTO website_worker.webhook_health (webhook_id, failing_since, last_failure_at)
+        VALUES (${webhookId}, now() - interval '121 hours', now() - interval '119 hours')`,
+  )
+  const isOn = async () =>
+    (await bench.rows<{ on: boolean }>(sql`SELECT is_active AS on FROM website_webhooks WHERE id = ${webhookId}`))[0]
+      ?.on
+
+  expect(await bench.run(deliveryId)).toMatchObject({ kind: 'retry' })
+  expect(await isOn()).toBe(false)
+  expect(await bench.health(webhookId)).toMatchObject({
+    disabledAt: expect.any(Date),
+    disabledReason: expect.stringMatching(/^nothing but failures since \d{4}-\d\d-\d\d \d\d:\d\d UTC$/),
+  })
+  const sent = receiver.requests.length
+  expect(await bench.run(deliveryId)).toMatchObject({ kind: 'held', reason: 'webhook disabled' })
+  expect(receiver.requests).toHaveLength(sent)
+
+  await bench.rows(sql`UPDATE website_webhooks SET is_active = true WHERE id = ${webhookId}`)
+  for (let n = 0; n < 3; n++) expect(await bench.run(deliveryId)).toMatchObject({ kind: 'retry' })
+  expect(await isOn()).toBe(true)
+  const { disabledAt, failingSince } = (await bench.health(webhookId))!
+  expect(disabledAt).toBeNull()
+  expect(Date.now() - failingSince!.getTime()).toBeLessThan(86_400_000)
+  await receiver.close()
+})
