@@ -35,6 +35,12 @@ describe('the environment', () => {
     )
   })
 
+  test('says how long deliveries are kept, and nothing of it unless it is set', () => {
+    expect(parseConfig({}).RETENTION_DELIVERIES_DAYS).toBeUndefined()
+    expect(parseConfig({ RETENTION_DELIVERIES_DAYS: '90' })).toMatchObject({ RETENTION_DELIVERIES_DAYS: 90 })
+    expect(() => parseConfig({ RETENTION_DELIVERIES_DAYS: '0' })).toThrow('RETENTION_DELIVERIES_DAYS')
+  })
+
   test('gives keys and users their parts', () => {
     const config = parseConfig({
       API_KEYS: 'app:0123456789abcdef:enqueue, ops:fedcba9876543210',
