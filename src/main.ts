@@ -6,6 +6,7 @@ import { createCredentials } from './clients/credentials.ts'
 import { createGuard } from './clients/guard.ts'
 import { createSender } from './clients/http-sender.ts'
 import { createJsonCaller } from './clients/json-call.ts'
+import { createMailer, readSmtpUrl } from './clients/smtp.ts'
 import type { Config } from './config.ts'
 import { createDatabase, type DatabaseOptions, type Db } from './db/client.ts'
 import { registerJobs } from './db/queries/enqueue.ts'
@@ -132,6 +133,12 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
         db,
         sender,
         leads: { caller, credentials, timeoutMs: config.CRM_TIMEOUT_MS, settleMs: config.CRM_SETTLE_MS },
+        mail: {
+          mailer: createMailer({ guard }),
+          credentials,
+          ...(config.SMTP_URL && { server: readSmtpUrl(config.SMTP_URL) }),
+          ...(config.MAIL_FROM && { from: config.MAIL_FROM }),
+        },
         gate: createGate({ capacity: config.WEBHOOK_CONCURRENCY }),
         breaker: createBreaker(),
         payloadsDays: config.RETENTION_PAYLOADS_DAYS,

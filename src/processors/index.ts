@@ -7,6 +7,7 @@ import { maintainProcessor, type MaintainDeps } from './maintain.ts'
 import { pingWebhookProcessor, type PingWebhookDeps } from './ping-webhook.ts'
 import { publishPageProcessor, type PublishPageDeps } from './publish-page.ts'
 import { replayWebhookProcessor, type ReplayWebhookDeps } from './replay-webhook.ts'
+import { sendNotificationProcessor, type SendNotificationDeps } from './send-notification.ts'
 
 /** Everything any processor is given. */
 export type ProcessorDeps = CreateLeadDeps &
@@ -14,7 +15,8 @@ export type ProcessorDeps = CreateLeadDeps &
   MaintainDeps &
   PingWebhookDeps &
   PublishPageDeps &
-  ReplayWebhookDeps
+  ReplayWebhookDeps &
+  SendNotificationDeps
 
 // What `load` finds and `settle` writes is each processor's own business.
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -29,4 +31,5 @@ export const processors: { [Name in JobName]: AnyProcessor<Payload<Name>> } = {
   'ping-webhook': pingWebhookProcessor,
   'publish-page': publishPageProcessor,
   'replay-webhook': replayWebhookProcessor,
+  'send-notification': sendNotificationProcessor,
 }

@@ -7,6 +7,7 @@ import { maintain } from './maintain.ts'
 import { pingWebhook } from './ping-webhook.ts'
 import { publishPage } from './publish-page.ts'
 import { replayWebhook } from './replay-webhook.ts'
+import { sendNotification } from './send-notification.ts'
 
 /** Every job there is. A job here without a processor of its name doesn't compile. */
 export const catalog = {
@@ -17,6 +18,7 @@ export const catalog = {
   'ping-webhook': pingWebhook,
   'publish-page': publishPage,
   'replay-webhook': replayWebhook,
+  'send-notification': sendNotification,
 } as const
 
 export type JobName = keyof typeof catalog
@@ -44,5 +46,6 @@ export function configureJobs(settings: JobSettings = {}): (JobDefinition & { na
     catalog['ping-webhook'],
     catalog['publish-page'],
     catalog['replay-webhook'],
+    catalog['send-notification'],
   ]
 }

@@ -33,6 +33,7 @@ const nameIn = (line: string) => /(?:INDEX|TRIGGER) (\w+)/.exec(line)?.[1] ?? li
 const additions = [
   'idx_website_cart_items_variant_id',
   'idx_website_carts_session_id_expires_at',
+  'idx_website_form_submissions_new',
   'idx_website_media_uploaded_by',
   'idx_website_order_items_variant_id',
   'idx_website_order_status_history_changed_by',

@@ -12,6 +12,7 @@ export interface DiscoveryOptions {
 interface Page {
   looked: number
   owed: number
+  first: number
   last: number
 }
 
@@ -53,19 +54,20 @@ async function owePage(db: Db, page: SQL): Promise<Page> {
           ORDER BY j.job, f.id
           ON CONFLICT (job, key) WHERE state IN ('owed', 'running', 'held') DO NOTHING RETURNING id)
         SELECT (SELECT count(*) FROM page)::int AS looked, (SELECT count(*) FROM owed)::int AS owed,
-          (SELECT max(id) FROM page) AS last`,
+          (SELECT min(id) FROM page) AS first, (SELECT max(id) FROM page) AS last`,
   )
   const row = rows[0]
-  return { looked: Number(row?.looked ?? 0), owed: Number(row?.owed ?? 0), last: Number(row?.last ?? 0) }
+  const number = (column: string) => Number(row?.[column] ?? 0)
+  return { looked: number('looked'), owed: number('owed'), first: number('first'), last: number('last') }
 }
 
 /** Somebody holds, uncommitted, an item of the same key. */
 const stoodInTheWay = (error: unknown) => pgErrorOf(error)?.code === '55P03'
 
 /**
- * Finds new submissions, each once, and owes their jobs. Every call looks at the newest, where one that was just written
- * is, and at a page more of all others that are still `new`, since transactions don't commit in the order of their ids.
- * Calls return how many items they made.
+ * Finds new submissions, each once, and owes their jobs. Every call looks at the newest, as long as there are some among
+ * them that were not seen, and at one page more of all that are still `new`, since transactions don't commit in the order
+ * of their ids. Calls return how many items they made.
  */
 export function createSubmissionDiscovery(options: DiscoveryOptions = {}): (db: Db) => Promise<number> {
   const { pageSize = 1_000, budgetMs = 300 } = options
@@ -90,18 +92,22 @@ export function createSubmissionDiscovery(options: DiscoveryOptions = {}): (db: 
         if (!stoodInTheWay(error)) throw error
       }
     }
-    return { looked: rows.length, owed, last: Math.max(0, ...rows.map((row) => Number(row.id))) }
+    const ids = rows.map((row) => Number(row.id))
+    return { looked: rows.length, owed, first: Math.min(...ids), last: Math.max(0, ...ids) }
   }
 
   return async function discover(db) {
     const until = performance.now() + budgetMs
-    const newest = await owe(db, sql`${candidates} ORDER BY s.id DESC LIMIT ${pageSize}`)
-    if (newest.looked < pageSize) return newest.owed
-    for (let found = newest.owed; ;) {
-      const page = await owe(db, sql`${candidates} AND s.id > ${after} ORDER BY s.id LIMIT ${pageSize}`)
-      after = page.looked < pageSize ? 0 : page.last
+    let found = 0
+    for (let below = sql``; ;) {
+      const page = await owe(db, sql`${candidates} ${below} ORDER BY s.id DESC LIMIT ${pageSize}`)
       found += page.owed
-      if (page.owed === 0 || performance.now() >= until) return found
+      if (page.looked < pageSize) return found
+      if (page.owed === 0 || performance.now() >= until) break
+      below = sql`AND s.id < ${page.first}`
     }
+    const page = await owe(db, sql`${candidates} AND s.id > ${after} ORDER BY s.id LIMIT ${pageSize}`)
+    after = page.looked < pageSize ? 0 : page.last
+    return found + page.owed
   }
 }
