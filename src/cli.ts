@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { addBackfillCommand } from './cli/backfill.ts'
 import { createTerminal } from './cli/terminal.ts'
 import { addOriginCommands } from './cli/origins.ts'
 import { addWebhookCommands } from './cli/webhooks.ts'
@@ -118,6 +119,7 @@ program
     }),
   )
 
+addBackfillCommand(program, { onDatabase, terminal: createTerminal(process.stdout) })
 addWebhookCommands(program, { onDatabase, terminal: createTerminal(process.stdout) })
 addOriginCommands(program, { onDatabase, terminal: createTerminal(process.stdout) })
 
