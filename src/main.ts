@@ -119,12 +119,12 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
   releasers.add('connections to CRMs', caller.close)
   const credentials = createCredentials(config.CREDENTIALS)
   const retry = jobs.find((job) => job.name === 'deliver-webhook')?.retry ?? catalog['deliver-webhook'].retry
-  // The rows of one run that someone has locked must not hold up the ends of the others.
-  const endsDb = parts.open({ max: 6, lockTimeoutMs: 200, byKey: true })
+  // The rows of one run that someone has locked must not hold up the others.
+  const itemsDb = parts.open({ max: 8, lockTimeoutMs: 200, byKey: true })
   const workers = startWorkers(
     {
       db,
-      endsDb,
+      itemsDb,
       backend,
       bell,
       log,
@@ -144,7 +144,7 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
         payloadsDays: config.RETENTION_PAYLOADS_DAYS,
         deliveriesDays: config.RETENTION_DELIVERIES_DAYS,
         retry,
-        publishPage: createBatcher({ run: (pageIds: number[]) => publishPages(endsDb, pageIds), concurrency: 2 }),
+        publishPage: createBatcher({ run: (pageIds: number[]) => publishPages(itemsDb, pageIds), concurrency: 2 }),
         pagePublished: metrics.pagePublished,
       },
     },
@@ -199,7 +199,8 @@ async function compose(options: StartOptions, releasers: Releasers): Promise<Run
   const host = listenHost(config)
   const jobs = configureJobs({
     webhookWaitsMs: config.WEBHOOK_RETRY_SCHEDULE,
-    webhookConcurrency: config.WEBHOOK_CONCURRENCY,
+    // Twice as many runs as requests: those that wait for a place at one receiver leave places for the others.
+    webhookConcurrency: 2 * config.WEBHOOK_CONCURRENCY,
   })
   const mine = jobs.filter((job) => (typeof worker === 'boolean' ? worker : worker.includes(job.domain)))
   if (!api && mine.length === 0) throw new AppError('misconfigured', 'There is no job in these domains')

@@ -20,8 +20,8 @@ import { createSettler } from './settle.ts'
 
 export interface RunnerDeps {
   db: Db
-  /** Where the ends of runs are written: waits for no one else's lock. */
-  endsDb: Db
+  /** Where runs read and end their items: by key, waiting for no one else's lock. */
+  itemsDb: Db
   log: Logger
   metrics: Metrics
   /** What the processor is given. */
@@ -50,8 +50,8 @@ function isRing(data: unknown): data is RingData {
 
 /** Turns the rings of one job into runs: reads the item, does the work, writes the end. */
 export function createRunner(deps: RunnerDeps, job: JobDefinition, processor: AnyProcessor) {
-  const load = createLoader(deps.db, job, processor)
-  const settle = createSettler({ db: deps.endsDb, log: deps.log, signal: deps.writeSignal }, processor)
+  const load = createLoader(deps.itemsDb, job, processor)
+  const settle = createSettler({ db: deps.itemsDb, log: deps.log, signal: deps.writeSignal }, processor)
   const underWay = new Map<number, Promise<unknown>>()
 
   /** Waits out a database that is away. */
