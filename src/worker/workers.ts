@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { Worker, type Job } from 'bullmq'
 import { atMost } from '../deadline.ts'
 import type { JobDefinition } from '../queues/define-job.ts'
@@ -20,6 +21,8 @@ export function startWorkers(
   const closing = new AbortController()
   const runs = new AbortController()
   const writes = new AbortController()
+  // Every run may listen for the end of its process; Node takes more than ten listeners for a leak.
+  setMaxListeners(0, closing.signal, runs.signal, writes.signal)
   const lanes = createLanePuller(deps)
   const runnerDeps = { ...deps, pullLane: lanes.pull, writeSignal: writes.signal }
   const workers = jobs.map(({ definition, processor }) => {

@@ -66,6 +66,26 @@ describe.each(['redis', 'postgres'] as const)('on %s', (backend) => {
     expect(attempts).toEqual([1, 2, 3])
   })
 
+  test('any number of runs may listen for the end of their process', async () => {
+    const warnings: Error[] = []
+    const note = (warning: Error) => void warnings.push(warning)
+    process.on('warning', note)
+    try {
+      const listen = async (_: Payload, { signal }: RunContext): Promise<Outcome> => {
+        signal.addEventListener('abort', () => {})
+        return { kind: 'done' }
+      }
+      const items = [await given(listen)]
+      for (let n = 2; n <= 12; n++) {
+        items.push((await enqueueItem(stack.db, 'count-up', { n }, { rung: false })).workId)
+      }
+      for (const id of items) await until(id, 'done')
+    } finally {
+      process.off('warning', note)
+    }
+    expect(warnings).toEqual([])
+  })
+
   test('the last failed attempt fails the item and its ring stands in the failed set', async () => {
     const id = await given(async () => {
       throw new Error('never works \0')
