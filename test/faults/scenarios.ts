@@ -6,6 +6,7 @@ import { flushStorm } from './flush-storm.ts'
 import { garbageInTheQueue } from './garbage.ts'
 import { hangingOrigins } from './hanging-origins.ts'
 import { kill9 } from './kill-9.ts'
+import { leadStorm, unsureLeads } from './leads.ts'
 import { memory } from './memory.ts'
 import { oldDump } from './old-dump.ts'
 import { postgresRestart } from './postgres-restart.ts'
@@ -40,4 +41,6 @@ export const scenarios: readonly Scenario[] = [
   publishing,
   hangingOrigins,
   deadDay,
+  leadStorm,
+  unsureLeads,
 ]
