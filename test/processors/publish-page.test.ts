@@ -1,6 +1,7 @@
 import { sql } from 'drizzle-orm'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { enqueueItem } from '../../src/db/queries/enqueue.ts'
+import { publishPage } from '../../src/queues/publish-page.ts'
 import { retry } from '../../src/work/transitions.ts'
 import { publishingStack, type PublishingStack } from './publish-fixtures.ts'
 
@@ -65,6 +66,17 @@ test('publishes what came due while nobody worked, oldest first', async () => {
   expect(rows.map((row) => Number(row.key))).toEqual([ids[1], ids[2], ids[0]])
   s.work()
   for (const id of ids) await untilPublished(s, id)
+})
+
+test('is rung a moment before its time, so that its run is ready', async () => {
+  const s = await open()
+  const id = await s.pages.page(await s.pages.site(), 30_000)
+  await s.dispatcher.tick()
+  const [ring] = await s.backend.queue('publish-page').getDelayed()
+  const { nextAt } = (await s.pages.items(id))[0]!
+  expect(ring!.delay).toBeGreaterThan(0)
+  expect(ring!.delay).toBeLessThanOrEqual(30_000 - publishPage.ringAheadMs!)
+  expect(nextAt).toEqual((await s.pages.read(id)).publishAt)
 })
 
 test('waits out the last moments when a run begins too early', async () => {

@@ -94,3 +94,15 @@ test('a queue that does not answer is not reachable and has no counts', async ()
     'website_worker_queue_reachable 0',
   ])
 })
+
+test('how late pages went out is a histogram', async () => {
+  const metrics = createMetrics({ db: database.db, backend: backend(), jobs: ['j'] })
+  for (const seconds of [0.004, 0.06, 7_200]) metrics.pagePublished(seconds)
+  const text = await metrics.render()
+  const name = 'website_worker_publish_lateness_seconds'
+  expect(lines(text, `${name}_bucket{le="0.01"}`, `${name}_bucket{le="0.1"}`, `${name}_count`)).toEqual([
+    `${name}_bucket{le="0.01"} 1`,
+    `${name}_bucket{le="0.1"} 2`,
+    `${name}_count 3`,
+  ])
+})
