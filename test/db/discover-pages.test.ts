@@ -127,6 +127,16 @@ test('owes an item again that ended while it was asked for, and waits for one th
   ])
 })
 
+test('leaves what is cancelled after it was asked for again', async () => {
+  const id = await pages.page(siteId, null)
+  await enqueue({ pageId: id, publishAt: '2031-01-01T00:00:00Z' })
+  await enqueue({ pageId: id, publishAt: '2032-01-01T00:00:00Z' })
+  await endItems('cancelled')
+  expect(await discover()).toBe(0)
+  expect(await pages.items(id)).toMatchObject([{ state: 'cancelled' }])
+  expect(await database.db.select().from(pageRequests)).toEqual([])
+})
+
 test('what is held stays held at its new time, but for a version that was not the one', async () => {
   const [paused, pinned] = [await pages.page(siteId, null), await pages.page(siteId, null)]
   for (const pageId of [paused, pinned]) await enqueue({ pageId, publishAt: '2031-01-01T00:00:00Z' })

@@ -15,7 +15,7 @@ const anew = sql`generation = w.generation + 1, attempts = 0, crashes = 0, rung_
 
 /**
  * Moves the items of pages that were asked for again to the time they are scheduled for by now, unless someone has them
- * locked; one that has ended meanwhile is owed again, so that whoever asked can follow it.
+ * locked; one that has ended meanwhile is owed again, so that whoever asked can follow it. What a person cancelled stays so.
  */
 async function moveAsked(db: Db): Promise<number> {
   // page_requests_to_move; primary key of work, then work_unfinished_key for the twin.
@@ -35,7 +35,7 @@ async function moveAsked(db: Db): Promise<number> {
               'publishAt', website_worker.instant_text(a.publish_at), 'version', a.version))
           FROM asked a
           WHERE w.id = a.work_id AND w.id = ANY (ARRAY(SELECT id FROM items))
-            AND (w.state IN ${unfinished} OR (
+            AND (w.state IN ${unfinished} OR w.state IN ('done', 'failed') AND (
               SELECT o.id FROM website_worker.work o
               WHERE o.job = w.job AND o.key = w.key AND o.state IN ${unfinished} LIMIT 1) IS NULL)
           RETURNING w.id
