@@ -5,6 +5,7 @@ import { startEmbeddedPostgres } from '../db/embedded.ts'
 import { start } from '../main.ts'
 import { createLogger, dataDir, migrateAll } from '../resources.ts'
 import { demoPublishing } from './publishing.ts'
+import { demoLeads } from './leads.ts'
 import { table } from './table.ts'
 import { demoMaintenance, demoWebhooks, type DemoContext } from './webhooks.ts'
 
@@ -21,7 +22,9 @@ const until: DemoContext['until'] = async (check) => {
 
 /** Everything on this machine alone, one of each job driven through; true when all did their work. */
 async function demo(stayOpen: boolean): Promise<boolean> {
-  say('website-worker demo: an embedded PostgreSQL, the worker, and three webhook receivers, all on this machine.\n')
+  say(
+    'website-worker demo: an embedded PostgreSQL, the worker, three webhook receivers, a CRM and a mail server, all on this machine.\n',
+  )
   const embedded = await startEmbeddedPostgres({ dataDir: join(dataDir(), 'demo') })
   await migrateAll(embedded.url)
   const config = parseConfig({
@@ -29,6 +32,8 @@ async function demo(stayOpen: boolean): Promise<boolean> {
     PORT: '0',
     OUTBOUND_ALLOW_CIDRS: '127.0.0.0/8',
     WEBHOOK_RETRY_SCHEDULE: '0s,1s,5s',
+    CRM_TIMEOUT_MS: '2000',
+    CRM_SETTLE_MS: '1000',
     LOG_LEVEL: 'warn',
   })
   const running = await start({ config, log: createLogger('warn') })
@@ -44,7 +49,14 @@ async function demo(stayOpen: boolean): Promise<boolean> {
     const context = { db: database.db, apiUrl: running.url ?? '', apiKey: running.madeKey ?? '', until }
     const webhooks = await demoWebhooks(context)
     closeReceivers = webhooks.close
-    const rows = [...webhooks.rows, ...(await demoPublishing(context)), ...(await demoMaintenance(context))]
+    const leads = await demoLeads(context)
+    closeReceivers = async () => void (await Promise.all([webhooks.close(), leads.close()]))
+    const rows = [
+      ...webhooks.rows,
+      ...(await demoPublishing(context)),
+      ...leads.rows,
+      ...(await demoMaintenance(context)),
+    ]
     say(
       table(
         ['', 'job', 'what', 'result'],
