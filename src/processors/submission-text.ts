@@ -50,22 +50,32 @@ export function boundedFields(data: unknown): Record<string, unknown> {
     return value.length > most ? `${kept}… [shortened: ${value.length} characters]` : kept
   }
 
-  function bounded(value: unknown, depth: number): unknown {
-    if (typeof value === 'string') return text(value)
-    // Numbers and brackets take room too.
-    left -= 4
-    if (typeof value !== 'object' || value === null) return left > 0 ? value : '…'
-    if (depth >= mostDepth) return text(JSON.stringify(value))
-    if (Array.isArray(value)) {
-      const items = value.slice(0, mostItems).map((item) => bounded(item, depth + 1))
-      return value.length > mostItems ? [...items, `… [shortened: ${value.length} items]`] : items
+  function list(values: readonly unknown[], depth: number): unknown[] {
+    const kept: unknown[] = []
+    for (const value of values.slice(0, mostItems)) {
+      if (left <= 0) break
+      kept.push(bounded(value, depth))
     }
-    const entries = Object.entries(value)
-    const kept = entries
-      .slice(0, mostKeys)
-      .map(([key, inner]): [string, unknown] => [text(key.slice(0, 255)), bounded(inner, depth + 1)])
-    if (entries.length > mostKeys) kept.push(['…', `[shortened: ${entries.length} fields]`])
+    return kept.length < values.length ? [...kept, `… [shortened: ${values.length} items]`] : kept
+  }
+
+  function object(entries: readonly [string, unknown][], depth: number): Record<string, unknown> {
+    const kept: [string, unknown][] = []
+    for (const [key, value] of entries.slice(0, mostKeys)) {
+      if (left <= 0) break
+      kept.push([text(key.slice(0, 255)), bounded(value, depth)])
+    }
+    if (kept.length < entries.length) kept.push(['…', `[shortened: ${entries.length} fields]`])
     return Object.fromEntries(kept)
+  }
+
+  function bounded(value: unknown, depth: number): unknown {
+    // Numbers, brackets and what is said of shortened values take room too.
+    left -= 10
+    if (typeof value === 'string') return text(value)
+    if (typeof value !== 'object' || value === null) return value
+    if (depth >= mostDepth) return text(JSON.stringify(value))
+    return Array.isArray(value) ? list(value, depth + 1) : object(Object.entries(value), depth + 1)
   }
   return bounded(isObject(data) ? data : { value: data }, 0) as Record<string, unknown>
 }

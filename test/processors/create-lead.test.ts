@@ -105,6 +105,22 @@ describe('a submission', () => {
     expect(stack.crm.posts).toBe(1)
   })
 
+  test('that the CRM turns away with our secret in its words fails without it', async () => {
+    const sales = { secret: 'sales-token-1', hosts: ['127.0.0.1'] }
+    await start({ credentials: createCredentials(new Map([['SALES', sales]])), waitsMs: [0, 50] })
+    await stack.integration({ config: { url: stack.crm.url, credentials: 'SALES' } })
+    stack.crm.onPost(() => ({ make: false, status: 401, body: '{"error":"unknown token sales-token-1"}' }))
+    await stack.submit(await stack.form())
+    await eventually(async () =>
+      expect(await firstItem()).toMatchObject({
+        state: 'failed',
+        reason: 'out of attempts',
+        lastError: 'answered 401 Unauthorized: {"error":"unknown token [redacted]"}',
+      }),
+    )
+    expect(stack.crm.posts).toBe(2)
+  })
+
   test('that was archived meanwhile stays so, and makes no lead', async () => {
     await start()
     await stack.integration()

@@ -1,5 +1,4 @@
 import { eq, sql } from 'drizzle-orm'
-import { pino, type Logger } from 'pino'
 import { createCredentials, type Credentials } from '../../src/clients/credentials.ts'
 import { createGuard } from '../../src/clients/guard.ts'
 import { createJsonCaller } from '../../src/clients/json-call.ts'
@@ -20,7 +19,6 @@ export interface LeadStackOptions extends Partial<Pick<LeadSettings, 'settleMs' 
   credentials?: Credentials
   /** More that processors are given. */
   deps?: Record<string, unknown>
-  log?: Logger
 }
 
 /** A site with a form and a CRM on loopback, and everything from a submission to a lead; waits are short. */
@@ -53,7 +51,6 @@ export async function createLeadStack(options: LeadStackOptions = {}) {
     backend: options.backend ?? 'redis',
     jobs,
     deps,
-    ...(options.log && { log: options.log }),
   })
   const { db } = stack
   deps.db = db
@@ -85,7 +82,6 @@ export async function createLeadStack(options: LeadStackOptions = {}) {
     form,
     integration,
     submit,
-    silent: pino({ level: 'silent' }),
     async submission(id: number) {
       const [row] = await db.select().from(websiteFormSubmissions).where(eq(websiteFormSubmissions.id, id))
       return row!

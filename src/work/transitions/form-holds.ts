@@ -55,9 +55,10 @@ export async function releaseForms(db: Db, jobs: readonly string[], options: For
           SELECT p.id, g.reason FROM free g CROSS JOIN LATERAL (
             SELECT w.id FROM website_worker.work w
             WHERE w.state = 'held' AND w.job = g.job AND w.site_id = g.site_id AND w.reason = g.reason
-            ORDER BY w.id LIMIT g.most) p),
+            ORDER BY w.job, w.site_id, w.reason, w.id LIMIT g.most) p),
         locked AS MATERIALIZED (
-          SELECT w.id FROM website_worker.work w JOIN picked USING (id, reason) WHERE w.state = 'held'
+          SELECT w.id FROM website_worker.work w JOIN picked USING (id, reason)
+          WHERE w.id = ANY (ARRAY(SELECT id FROM picked)) AND w.state = 'held'
           ORDER BY w.id FOR UPDATE OF w SKIP LOCKED)
         UPDATE website_worker.work w
         SET state = 'owed', reason = NULL, generation = w.generation + 1, rung_at = NULL, next_at = greatest(w.next_at, now())
