@@ -51,7 +51,7 @@ export const createLeadProcessor: Processor<CreateLeadPayload, CreateLeadDeps, u
     if (!before) return { kind: 'failed', error: 'the submission was deleted, with or without its form' }
     const lead = await findLead(deps.db, submissionId)
     if (lead?.leadId) return converted(deps, lead.leadId, [])
-    if (!lead?.isOpen) return makeLead(deps, before, lead, context)
+    if (!lead?.isOpen && !lead?.unsure) return makeLead(deps, before, lead, context)
 
     const ended = await settleOpen(deps, before, lead, context)
     if (ended) return ended

@@ -167,6 +167,60 @@ describe('20 submissions are 20 leads', () => {
   })
 })
 
+describe('before a lead is made again', () => {
+  test('it is searched for where it may be, though another CRM is the default by now', async () => {
+    await start({ settleMs: 2_000 })
+    const first = await stack.integration()
+    stack.crm.onPost((n) => (n === 1 ? 'make-and-drop' : 'make'))
+    const [id] = await stack.submit(await stack.form())
+    await vi.waitFor(() => expect(stack.crm.leads).toHaveLength(1))
+    await stack.db.update(websiteIntegrations).set({ isActive: false })
+    await stack.integration({ isDefault: true, config: { url: 'http://127.0.0.1:1/' } })
+    await allEnded({ converted: 1 })
+    expect(await stack.lead(id!)).toMatchObject({ integrationId: first, leadId: '1', attempts: 1 })
+  })
+
+  test('it is made at another CRM where that one is gone', async () => {
+    await start({ settleMs: 2_000 })
+    await stack.integration()
+    stack.crm.onPost((n) => (n === 1 ? 'drop' : 'make'))
+    const [id] = await stack.submit(await stack.form())
+    await vi.waitFor(() => expect(stack.crm.posts).toBe(1))
+    await stack.db.delete(websiteIntegrations)
+    const second = await stack.integration()
+    await allEnded({ converted: 1 })
+    expect(await stack.lead(id!)).toMatchObject({ integrationId: second, attempts: 2, unsure: true })
+  })
+
+  test('it is searched for each time, once a call may still work late', async () => {
+    await start({ waitsMs: [0, 0, 2_000] })
+    await stack.integration()
+    stack.crm.onPost((n) => (n === 1 ? 'late' : n === 2 ? { make: false, status: 404 } : 'make'))
+    const [id] = await stack.submit(await stack.form())
+    await vi.waitFor(() => expect(stack.crm.posts).toBe(2), { timeout: 15_000 })
+    stack.crm.late()
+    await allEnded({ converted: 1 })
+    expect(stack.crm.byReference()).toEqual(new Map([[`web:submission:${id}`, 1]]))
+    expect(stack.crm.posts).toBe(2)
+  })
+
+  test('a search that fails is tried again', async () => {
+    await start()
+    await stack.integration()
+    stack.crm.onPost((n) => (n === 1 ? 'make-and-drop' : 'make'))
+    stack.crm.onSearch({ status: 500, body: 'not now' })
+    await stack.submit(await stack.form())
+    await eventually(async () =>
+      expect(await firstItem()).toMatchObject({
+        lastError: 'could not search for the lead: answered 500 Internal Server Error: not now',
+      }),
+    )
+    stack.crm.onSearch(undefined)
+    await allEnded({ converted: 1 })
+    expect(stack.crm.posts).toBe(1)
+  })
+})
+
 test('a CRM that commits after the wait: the duplicate is found, and reported', async () => {
   await start({ checkWaitsMs: [300, 300, 300] })
   await stack.integration()

@@ -9,9 +9,11 @@ export interface LeadRow {
   leadId: string | null
   /** A call's outcome isn't known. */
   isOpen: boolean
+  /** One that a search knew nothing of could still work, late. */
+  unsure: boolean
   /** How long until a search would tell it, ms; 0 when it would now. */
   waitMs: number
-  /** When it was converted, and later looked for duplicates. */
+  /** Other leads with its reference. */
   duplicates: string[]
 }
 
@@ -19,7 +21,7 @@ export interface LeadRow {
 export async function findLead(db: Db, submissionId: number): Promise<LeadRow | undefined> {
   // Primary key.
   const { rows } = await db.execute(
-    sql`SELECT l.integration_id AS "integrationId", l.reference, l.attempts, l.lead_id AS "leadId",
+    sql`SELECT l.integration_id AS "integrationId", l.reference, l.attempts, l.lead_id AS "leadId", l.unsure,
           l.search_from IS NOT NULL AS "isOpen", coalesce(l.duplicates, '{}') AS duplicates,
           ceil(greatest(0, coalesce(extract(epoch FROM l.search_from - now()) * 1000, 0)))::float8 AS "waitMs"
         FROM website_worker.crm_leads l WHERE l.submission_id = ${submissionId}`,
