@@ -1,11 +1,11 @@
 -- The origin of a URL as its deliveries share it: scheme, host and port in lower case, without the scheme's own port, and
--- without user, path and query, which may hold a secret. Null for what has none. Tabs and line breaks don't count, and no
--- host ends before a URL parser ends it: nobody's deliveries may count as another's.
+-- without user, path and query, which may hold a secret, as may a port that is no number. Null for what has none. Tabs and
+-- line breaks don't count, and no host ends before a URL parser ends it: nobody's deliveries may count as another's.
 CREATE OR REPLACE FUNCTION website_worker.lane_of(url text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
   SELECT regexp_replace(lower(
     substring(u.url FROM '^([A-Za-z][A-Za-z0-9+.-]*://)') ||
-    substring(u.url FROM '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#@[:space:][:cntrl:]]{1,255})(?:[/?#]|$)')),
+    substring(u.url FROM '^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?((?:[^]/?#@:[[:space:][:cntrl:]]{1,255}|[[][0-9A-Fa-f:.]{2,50}[]])(?::[0-9]{1,5})?)(?:[/?#]|$)')),
     '^(http:.*):80$|^(https:.*):443$', concat(chr(92), '1', chr(92), '2'))
   FROM (SELECT translate(url, concat(chr(92), chr(9), chr(10), chr(13)), '/') AS url) u
 $$;

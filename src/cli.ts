@@ -133,6 +133,12 @@ program
     }),
   )
 
+// Whoever reads what a command prints may have read enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  process.exit()
+})
+
 program.parseAsync().catch((error: unknown) => {
   process.stderr.write(`${error instanceof AppError ? error.message : ((error as Error).stack ?? error)}\n`)
   process.exitCode = 1

@@ -170,6 +170,13 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
   dispatcher.start()
 }
 
+const listenFailures: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'something else does already. Set PORT',
+  EADDRNOTAVAIL: 'this machine has no such address. Set HOST',
+  EACCES: 'this user may not. Set PORT to one above 1023',
+  ENOTFOUND: 'there is no such host. Set HOST',
+}
+
 async function startApi(parts: Parts, host: string): Promise<{ url: string; madeKey: string | undefined }> {
   const db = parts.open({ max: 10, lockTimeoutMs: 2_000, statementTimeoutMs: 15_000 })
   const { config, backend, bell, metrics, jobs, log, releasers } = parts
@@ -191,7 +198,13 @@ async function startApi(parts: Parts, host: string): Promise<{ url: string; made
     shuttingDown = true
     await app.close()
   })
-  return { url: await app.listen({ host, port: config.PORT }), madeKey }
+  try {
+    return { url: await app.listen({ host, port: config.PORT }), madeKey }
+  } catch (error) {
+    const reason = listenFailures[(error as NodeJS.ErrnoException).code ?? '']
+    if (!reason) throw error
+    throw new AppError('misconfigured', `Can't listen on ${host}, port ${config.PORT}: ${reason}`)
+  }
 }
 
 async function compose(options: StartOptions, releasers: Releasers): Promise<Running> {

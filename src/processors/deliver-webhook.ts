@@ -4,13 +4,7 @@ import { customHeaders } from '../clients/custom-headers.ts'
 import type { Gate } from '../clients/gate.ts'
 import type { Answer, NoAnswer, Sender } from '../clients/http-sender.ts'
 import { sign } from '../clients/signature.ts'
-import {
-  lanesOfDeliveries,
-  loadDeliveries,
-  recordDeliveries,
-  type LedgerEntry,
-  type LoadedDelivery,
-} from '../db/queries/deliver.ts'
+import { recordDeliveries, type LedgerEntry, type LoadedDelivery } from '../db/queries/deliver.ts'
 import { foldNews, recordLanes, type LaneNews } from '../db/queries/lanes.ts'
 import {
   disableFailing,
@@ -24,6 +18,7 @@ import { deliverWebhook, type DeliverWebhookPayload } from '../queues/deliver-we
 import { holdReasons } from '../queues/hold-reasons.ts'
 import { nextWaitMs, type RetrySchedule } from '../queues/retry-schedule.ts'
 import type { Outcome, Processor, SettledRun } from './contract.ts'
+import { lanesOf, loadRuns } from './delivery-lanes.ts'
 
 export interface DeliverWebhookDeps {
   sender: Sender
@@ -68,21 +63,9 @@ export const deliverWebhookProcessor: Processor<
   LoadedDelivery,
   DeliveryRecord
 > = {
-  async load(db, items) {
-    const rows = await loadDeliveries(
-      db,
-      items.map((item) => item.payload.deliveryId),
-    )
-    const byDelivery = new Map(rows.map((row) => [row.deliveryId, row]))
-    const byItem = new Map<number, LoadedDelivery>()
-    for (const { workId, payload } of items) {
-      const row = byDelivery.get(payload.deliveryId)
-      if (row) byItem.set(workId, row)
-    }
-    return byItem
-  },
+  load: loadRuns,
 
-  lanes: lanesOfDeliveries,
+  lanes: lanesOf,
 
   async process(_payload, deps, { loaded, trigger, attempt, lane: rungBy, signal }) {
     if (!loaded) return { kind: 'failed', error: 'the delivery was deleted, with or without its webhook' }

@@ -34,6 +34,8 @@ test.each([
   ['http:/shop.example/', null],
   ['http:///shop.example/', null],
   [' http://shop.example/', null],
+  ['https://user:topsecret/x@shop.example/', null],
+  ['https://shop.example:99999999/', null],
   ['not a url', null],
   ['', null],
   [`http://${'a'.repeat(256)}/`, null],

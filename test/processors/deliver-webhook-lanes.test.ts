@@ -2,8 +2,8 @@ import { sql } from 'drizzle-orm'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createBreaker } from '../../src/clients/breaker.ts'
 import { createGate } from '../../src/clients/gate.ts'
-import { lanesOfDeliveries } from '../../src/db/queries/deliver.ts'
 import { openLanes } from '../../src/db/queries/lanes.ts'
+import { lanesOf } from '../../src/processors/delivery-lanes.ts'
 import { startReceiver, type Receiver } from '../fixtures/receiver.ts'
 import { webhookBench, type WebhookBench } from './webhook-fixtures.ts'
 
@@ -177,20 +177,31 @@ test('an origin that only fails breaks, though no one waited there, and the fail
 })
 
 describe('the lanes of deliveries', () => {
-  test('are their origins; an odd URL is a lane of its own, and what goes nowhere has none', async () => {
+  test('are their origins; an unusable URL is a lane of its own, and what goes nowhere has none', async () => {
     const usual = await owed()
-    const odd = [await owed({ targetUrl: `http:/127.0.0.1:${receiver.port}/` }), await owed({ targetUrl: 'not a url' })]
+    const odd = [await owed({ targetUrl: 'ftp://127.0.0.1/' }), await owed({ targetUrl: 'not a url' })]
     const off = await owed({ isActive: false })
     const items = [usual, ...odd, off].map(({ deliveryId }, n) => ({ workId: n, payload: { deliveryId } }))
     await openLanes(bench.db, [`webhook ${odd[1]!.webhookId}`])
-    expect(Object.fromEntries(await lanesOfDeliveries(bench.db, items))).toEqual({
+    expect(Object.fromEntries(await lanesOf(bench.db, items))).toEqual({
       0: { lane: receiver.url, isManaged: false },
-      1: { lane: `webhook ${odd[0]!.webhookId}`, isManaged: false },
+      1: { lane: 'ftp://127.0.0.1', isManaged: false },
       2: { lane: `webhook ${odd[1]!.webhookId}`, isManaged: true },
     })
-    expect(await bench.run(odd[0]!.deliveryId, { gate: await full('webhook 0') }), 'another remote').toMatchObject({
-      kind: 'parked',
-      lane: `webhook ${odd[0]!.webhookId}`,
-    })
+  })
+
+  test.each([
+    ['one slash', (url: URL) => `http:/${url.host}/hook`],
+    ['no slash', (url: URL) => `http:${url.host}/hook`],
+    ['a space before it', (url: URL) => ` ${url.href}`],
+    ['another spelling of the address', (url: URL) => `http://0x7f.1:${url.port}/hook`],
+    ['an escaped dot', (url: URL) => `http://127%2e0.0.1:${url.port}/hook`],
+  ])('are those of the address that is dialled, written with %s', async (_, spelled) => {
+    await bench.rows(sql`INSERT INTO website_worker.lane_limits (lane, max_concurrent) VALUES (${receiver.url}, 3)`)
+    const { deliveryId } = await owed({ targetUrl: spelled(new URL(receiver.url)) })
+    const items = [{ workId: 7, payload: { deliveryId } }]
+    expect([...(await lanesOf(bench.db, items))]).toEqual([[7, { lane: receiver.url, isManaged: true }]])
+    expect(await bench.run(deliveryId)).toEqual({ kind: 'parked', lane: receiver.url })
+    expect(await bench.run(deliveryId, { lane: receiver.url })).toMatchObject({ kind: 'done' })
   })
 })

@@ -19,8 +19,6 @@ export interface LoadedDelivery {
   isManaged: boolean | null
   /** Nothing is to be sent there now. */
   isOpen: boolean
-  /** The last requests there failed: a single one is sent to see whether it is back. */
-  isBroken: boolean | null
   isDisabledByUs: boolean
   disabledReason: string | null
   /** Nothing but failures since the last success. */
@@ -31,7 +29,7 @@ export interface LoadedDelivery {
   body: string | null
 }
 
-/** The origin that webhook `w` goes to; a lane of its own for a URL that tells none. */
+/** The origin that webhook `w` goes to, as far as SQL can tell; a lane of its own for a URL that tells none. */
 const laneOfHook = sql`coalesce(website_worker.lane_of(w.target_url), 'webhook ' || w.id)`
 
 /** Reads ledger rows with their webhook, its health and lane, and the event's body, in one statement. */
@@ -42,14 +40,13 @@ export async function loadDeliveries(db: Db, deliveryIds: readonly number[]): Pr
           SELECT id, event_id, delivered_at IS NOT NULL AS is_delivered, webhook_id
           FROM public.website_webhook_deliveries WHERE id = ANY (${sql.param(deliveryIds)}::int[])),
         hooks AS MATERIALIZED (
-          SELECT w.*, website_worker.is_managed(w.lane) AS is_managed, l.open_until > now() AS is_open,
-            coalesce(l.opens, 0) > 0 AS is_broken
+          SELECT w.*, website_worker.is_managed(w.lane) AS is_managed, l.open_until > now() AS is_open
           FROM (SELECT w.*, ${laneOfHook} AS lane
                 FROM public.website_webhooks w WHERE w.id IN (SELECT webhook_id FROM d)) w
           LEFT JOIN website_worker.lanes l ON l.lane = w.lane)
         SELECT d.id AS "deliveryId", d.event_id AS "eventId", d.is_delivered AS "isDelivered",
           w.id AS "webhookId", w.is_active AS "isActive", w.target_url AS "targetUrl", w.secret, w.headers,
-          w.lane, w.is_managed AS "isManaged", w.is_open IS TRUE AS "isOpen", w.is_broken AS "isBroken",
+          w.lane, w.is_managed AS "isManaged", w.is_open IS TRUE AS "isOpen",
           h.disabled_at IS NOT NULL AS "isDisabledByUs", h.disabled_reason AS "disabledReason",
           h.failing_since IS NOT NULL AS "isFailing",
           (extract(epoch FROM CASE WHEN h.failing_since IS NULL THEN h.last_success_at ELSE h.last_failure_at END) * 1000)::float8
@@ -67,7 +64,7 @@ export async function loadDeliveries(db: Db, deliveryIds: readonly number[]): Pr
 export async function lanesOfDeliveries(
   db: Db,
   items: readonly { workId: number; payload: { deliveryId: number } }[],
-): Promise<Map<number, { lane: string; isManaged: boolean }>> {
+): Promise<Map<number, { targetUrl: string; lane: string; isManaged: boolean }>> {
   const column = (pick: (item: (typeof items)[number]) => number, type: string) =>
     sql`${sql.param(items.map(pick))}::${sql.raw(type)}[]`
   // Primary keys.
@@ -78,13 +75,13 @@ export async function lanesOfDeliveries(
             AS i(work_id, delivery_id)
           JOIN public.website_webhook_deliveries d ON d.id = i.delivery_id),
         hooks AS MATERIALIZED (
-          SELECT w.id, w.lane, website_worker.is_managed(w.lane) AS is_managed
-          FROM (SELECT w.id, ${laneOfHook} AS lane FROM public.website_webhooks w
+          SELECT w.*, website_worker.is_managed(w.lane) AS is_managed
+          FROM (SELECT w.id, w.target_url, ${laneOfHook} AS lane FROM public.website_webhooks w
                 WHERE w.id IN (SELECT webhook_id FROM d) AND w.is_active) w)
-        SELECT d.work_id AS "workId", w.lane, w.is_managed AS "isManaged" FROM d JOIN hooks w ON w.id = d.webhook_id`,
+        SELECT d.work_id AS "workId", w.target_url AS "targetUrl", w.lane, w.is_managed AS "isManaged" FROM d JOIN hooks w ON w.id = d.webhook_id`,
   )
   return new Map(
-    rows.map((row) => [Number(row.workId), { lane: row.lane as string, isManaged: row.isManaged as boolean }]),
+    rows.map(({ workId, ...row }) => [Number(workId), row as { targetUrl: string; lane: string; isManaged: boolean }]),
   )
 }
 

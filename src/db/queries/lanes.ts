@@ -36,6 +36,19 @@ const widestWindow = 512
 /** The breaker stays open 1 s the first time, twice as long each time after, and a minute at most. */
 const mostDoublings = 6
 
+/** How lanes stand: whether items wait for their turn there, and whether nothing is to be sent now. */
+export async function readLanes(
+  db: Db,
+  lanes: readonly string[],
+): Promise<Map<string, { isManaged: boolean; isOpen: boolean }>> {
+  // lanes_pkey and lane_limits_pkey.
+  const { rows } = await db.execute(
+    sql`SELECT r.lane, website_worker.is_managed(r.lane) AS "isManaged", coalesce(l.open_until > now(), false) AS "isOpen"
+        FROM unnest(${sql.param(lanes)}::text[]) AS r(lane) LEFT JOIN website_worker.lanes l ON l.lane = r.lane`,
+  )
+  return new Map(rows.map(({ lane, ...row }) => [lane as string, row as { isManaged: boolean; isOpen: boolean }]))
+}
+
 /** Makes lanes, where they aren't there yet. */
 export async function openLanes(tx: Db | Tx, lanes: readonly string[]): Promise<void> {
   // Primary key; in lane order, like every statement on many lanes.
