@@ -68,7 +68,8 @@ END $$;
 --> statement-breakpoint
 -- Writes into the row of a page when it is to be published, and returns the payload with that instant. Without `publishAt`
 -- the time of a page that is scheduled stands, and any other page is due now; a published page stays as it is. The lock on
--- the row also keeps discovery from waiting for the item that this transaction makes. Uses website_pages_pkey.
+-- the row also keeps discovery from waiting for the item that this transaction makes. Anyone may enqueue: only who may
+-- write these columns without us may have them written. Uses website_pages_pkey.
 CREATE OR REPLACE FUNCTION website_worker.schedule_page(
   p_page int, p_payload jsonb, OUT payload jsonb, OUT publish_at timestamptz
 ) LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -76,7 +77,14 @@ CREATE OR REPLACE FUNCTION website_worker.schedule_page(
 DECLARE
   v_page record;
   v_version CONSTANT text := p_payload ->> 'version';
+  -- The role of whoever calls: here current_user is the owner.
+  v_role CONSTANT name := coalesce(nullif(current_setting('role'), 'none')::name, session_user);
 BEGIN
+  IF NOT (has_column_privilege(v_role, 'public.website_pages', 'status', 'UPDATE')
+    AND has_column_privilege(v_role, 'public.website_pages', 'publish_at', 'UPDATE')) THEN
+    RAISE EXCEPTION 'role % may not publish pages: it needs UPDATE on status and publish_at of website_pages',
+      quote_ident(v_role) USING ERRCODE = '42501';
+  END IF;
   IF jsonb_typeof(p_payload -> 'version') <> 'number' OR v_version !~ '^[1-9][0-9]{0,9}$'
     OR (CASE WHEN v_version ~ '^[0-9]{1,10}$' THEN v_version::bigint END) > 2147483647 THEN
     RAISE EXCEPTION 'payload of publish-page: version % is not the number of a version', v_version

@@ -1,11 +1,12 @@
 import { sql } from 'drizzle-orm'
-import type pg from 'pg'
+import pg from 'pg'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { enqueueItem, registerJobs } from '../../src/db/queries/enqueue.ts'
 import { askedAgain, domains, pageRequests, websitePages, websiteSites, work } from '../../src/db/schema/index.ts'
 import { publishPage } from '../../src/queues/publish-page.ts'
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts'
 import { connectAsMainApp, createSite, workOf } from './main-app.ts'
+import { createRole } from './roles.ts'
 
 let database: TestDatabase
 /** Far from UTC, without a grant on what is ours. */
@@ -257,4 +258,27 @@ test('names what is wrong, and writes nothing', async () => {
   await refuse({ pageId: 2_000_000_000 }, 'pageId')
   expect(await pageOf(pageId)).toMatchObject({ status: 'draft', publishAt: null })
   expect(await workOf(database.db, 'publish-page')).toEqual([])
+})
+
+test('refuses a role that may not write pages itself, however it became that role', async () => {
+  const pageId = await makePage()
+  const role = await createRole(database.pool)
+  const own = new pg.Pool({ connectionString: role.urlOf(database.url) })
+  const set = new pg.Pool({ connectionString: database.url, options: `-c role=${role.name}` })
+  const asRole = (pool: pg.Pool) =>
+    pool.query('SELECT website_worker.enqueue($1, $2)', ['publish-page', { pageId, publishAt: '2031-01-01T00:00Z' }])
+  const refusal = { code: '42501', message: expect.stringContaining(`role ${role.name} may not publish pages`) }
+  try {
+    for (const grant of ['SELECT', 'UPDATE (title, publish_at)']) {
+      await database.pool.query(`GRANT ${grant} ON website_pages TO ${role.name}`)
+      for (const pool of [own, set]) await expect(asRole(pool)).rejects.toMatchObject(refusal)
+    }
+    expect(await pageOf(pageId)).toMatchObject({ status: 'draft', publishAt: null })
+    expect(await workOf(database.db, 'publish-page')).toEqual([])
+    await database.pool.query(`GRANT UPDATE (status) ON website_pages TO ${role.name}`)
+    for (const pool of [own, set]) await asRole(pool)
+    expect(await pageOf(pageId)).toMatchObject({ status: 'scheduled' })
+  } finally {
+    await Promise.all([own.end(), set.end()])
+  }
 })
