@@ -5,6 +5,7 @@ import { discoverPages } from '../../src/db/queries/discover-pages.ts'
 import { enqueueItem, registerJobs } from '../../src/db/queries/enqueue.ts'
 import { domains, pageRequests, websiteSites, work } from '../../src/db/schema/index.ts'
 import { publishPage } from '../../src/queues/publish-page.ts'
+import { cancel } from '../../src/work/transitions.ts'
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts'
 import { explaining } from '../fixtures/plans.ts'
 import { pagesOf, type Pages } from '../processors/publish-fixtures.ts'
@@ -76,6 +77,22 @@ test.each(['failed', 'cancelled'])('leaves a page whose item was %s until it has
   await endItems(state)
   expect(await discover()).toBe(0)
   await pages.reschedule(id, -2_000)
+  expect(await discover()).toBe(1)
+})
+
+test.each([
+  ['still to be moved there', 30_000],
+  ['far', 3_600_000],
+])('leaves a page that was cancelled after its row was changed, its time %s', async (_, dueInMs) => {
+  const id = await pages.page(siteId, null)
+  const { workId } = await enqueue({ pageId: id, publishAt: '2031-01-01T00:00:00Z' })
+  await pages.reschedule(id, dueInMs)
+  expect(await cancel(database.db, [workId], 'cancelled by ops')).toHaveLength(1)
+  expect(await discover()).toBe(0)
+  const { publishAt } = await pages.read(id)
+  const [item] = await pages.items(id)
+  expect(new Date((item!.payload as { publishAt: string }).publishAt)).toEqual(publishAt)
+  await pages.reschedule(id, 20_000)
   expect(await discover()).toBe(1)
 })
 

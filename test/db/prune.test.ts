@@ -248,6 +248,9 @@ test('no statement reads a whole table', async () => {
 
 test('keeps what keeps a page from being published, for as long as the page is scheduled for that time', async () => {
   await database.db.execute(sql`
+    INSERT INTO website_pages (id, site_id, slug, title, status, publish_at)
+    VALUES (2000000001, ${siteId}, 'high', 'P', 'scheduled', '2026-01-01 10:00')`)
+  await database.db.execute(sql`
     INSERT INTO website_pages (site_id, slug, title, status, publish_at) VALUES
       (${siteId}, 'same', 'P', 'scheduled', '2026-01-01 10:00'), (${siteId}, 'moved', 'P', 'scheduled', '2026-02-02 10:00'),
       (${siteId}, 'draft', 'P', 'draft', '2026-01-01 10:00'), (${siteId}, 'done', 'P', 'scheduled', '2026-01-01 10:00')`)
@@ -256,5 +259,5 @@ test('keeps what keeps a page from being published, for as long as the page is s
     SELECT 'publish-page', id::text, '{"publishAt": "2026-01-01T10:00:00.000000Z"}', slug,
       CASE WHEN slug = 'done' THEN 'done' ELSE 'cancelled' END, now() - interval '8 days' FROM website_pages`)
   expect(await run()).toMatchObject({ workItems: 3 })
-  expect(await column(sql`SELECT label FROM website_worker.work`)).toEqual(['same'])
+  expect(await column(sql`SELECT label FROM website_worker.work ORDER BY label`)).toEqual(['high', 'same'])
 })

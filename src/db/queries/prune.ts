@@ -9,7 +9,7 @@ const batch = 5_000
 // website_pages_pkey, for the few items that it is asked of.
 const keepsPage = sql`(job = 'publish-page' AND state IN ('failed', 'cancelled') AND EXISTS (
   SELECT FROM public.website_pages p
-  WHERE p.id = CASE WHEN key ~ '^[0-9]{1,9}$' THEN key::int END AND p.status = 'scheduled' AND p.deleted_at IS NULL
+  WHERE p.id = CASE WHEN key ~ '^[0-9]{1,10}$' THEN key::bigint END AND p.status = 'scheduled' AND p.deleted_at IS NULL
     AND website_worker.instant_text(p.publish_at AT TIME ZONE 'UTC') = payload ->> 'publishAt'))`
 
 /**

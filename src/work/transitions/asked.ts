@@ -87,11 +87,21 @@ export function promote(db: Db | Tx, workIds: readonly number[]): Promise<Ring[]
   return change(db, workIds, sql`('owed')`, set)
 }
 
+/**
+ * The payload of an item that is cancelled: that of a page says when the page is scheduled for by now, also where its row
+ * was changed since, because it is for that time that discovery must not owe it again.
+ */
+const cancelledPayload = sql`CASE WHEN w.job = 'publish-page' THEN w.payload || coalesce((
+  SELECT jsonb_build_object('publishAt', website_worker.instant_text(p.publish_at AT TIME ZONE 'UTC'))
+  FROM public.website_pages p
+  WHERE p.id = CASE WHEN w.key ~ '^[0-9]{1,10}$' THEN w.key::bigint END AND p.status = 'scheduled'
+    AND p.publish_at IS NOT NULL), '{}') ELSE w.payload END`
+
 /** Ends unfinished items for good; a run under way may still complete its effect, but not the item. */
 export async function cancel(db: Db | Tx, workIds: readonly number[], reason: string): Promise<Ring[]> {
   const set = sql`state = 'cancelled', reason = ${reason}, generation = generation + 1, rung_at = NULL,
-    lease_until = NULL, lease_token = NULL, finished_at = now()`
-  // asked_again_work. What was asked so far is cancelled with it.
+    lease_until = NULL, lease_token = NULL, finished_at = now(), payload = ${cancelledPayload}`
+  // asked_again_work, website_pages_pkey. What was asked so far is cancelled with it.
   await db.execute(sql`DELETE FROM website_worker.asked_again WHERE work_id = ANY (${ids(workIds)})`)
   return change(db, workIds, unfinished, set)
 }
