@@ -9,6 +9,13 @@ CREATE TABLE "website_worker"."page_requests" (
 --> statement-breakpoint
 CREATE INDEX "page_requests_to_move" ON "website_worker"."page_requests" USING btree ("page_id") WHERE work_id IS NOT NULL;
 --> statement-breakpoint
+-- Pages that are overdue before anything published them are not owed: publishing was on here, without a job.
+UPDATE website_worker.domains
+SET watermark = floor(extract(epoch FROM clock_timestamp()) * 1000), changed_at = now()
+WHERE domain = 'publishing' AND enabled AND watermark = 0
+  AND EXISTS (SELECT FROM public.website_pages WHERE status = 'scheduled')
+  AND NOT EXISTS (SELECT FROM website_worker.work WHERE job = 'publish-page');
+--> statement-breakpoint
 -- The instant of wall time in a zone: what a clock skips is as much later as it skips, and what it shows twice is the
 -- first. Postgres alone takes the second, an instant with another offset than the day before.
 CREATE OR REPLACE FUNCTION website_worker.instant_of(wall timestamp, zone text) RETURNS timestamptz
@@ -67,8 +74,8 @@ BEGIN
 END $$;
 --> statement-breakpoint
 -- Writes into the row of a page when it is to be published, and returns the payload with that instant. Without `publishAt`
--- the time of a page that is scheduled stands, and any other page is due now; a published page stays as it is. The lock on
--- the row also keeps discovery from waiting for the item that this transaction makes. Anyone may enqueue: only who may
+-- the time of a page that is scheduled stands, and any other page is due now; a published page stays as it is, and takes no
+-- later time. The lock on the row also keeps discovery from waiting for the item that this transaction makes. Anyone may enqueue: only who may
 -- write these columns without us may have them written. Uses website_pages_pkey.
 CREATE OR REPLACE FUNCTION website_worker.schedule_page(
   p_page int, p_payload jsonb, OUT payload jsonb, OUT publish_at timestamptz

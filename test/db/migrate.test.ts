@@ -1,9 +1,14 @@
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { migrate as applyJournal } from 'drizzle-orm/node-postgres/migrator'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { ledgerIndexName } from '../../src/db/additions.ts'
 import { diagnose } from '../../src/db/doctor.ts'
+import { discoverPages } from '../../src/db/queries/discover-pages.ts'
 import { isMigrated, migrate, pendingMigrations, readJournal } from '../../src/db/migrate.ts'
 import { domains } from '../../src/queues/define-job.ts'
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts'
+import { makeScratch, removeScratch } from '../fixtures/scratch.ts'
 import { readCatalogue } from './catalogue.ts'
 import { applySpec } from './spec-database.ts'
 
@@ -37,6 +42,37 @@ test('changes nothing when it runs again', async () => {
   expect(await migrate(database.url)).toEqual({ applied: [], added: [], deferred: [] })
   expect(await migrate(database.url, { online: true })).toEqual({ applied: [], added: [], deferred: [] })
   expect(await dump()).toEqual(before)
+})
+
+/** Brings the database to an earlier release. */
+async function migrateThrough(tag: string) {
+  const folder = makeScratch()
+  cpSync('drizzle', folder, { recursive: true })
+  const file = join(folder, 'meta/_journal.json')
+  const journal = JSON.parse(readFileSync(file, 'utf8')) as { entries: { tag: string }[] }
+  journal.entries = journal.entries.filter((entry) => entry.tag <= tag)
+  writeFileSync(file, JSON.stringify(journal))
+  await applyJournal(database.db, {
+    migrationsFolder: folder,
+    migrationsSchema: 'website_worker',
+    migrationsTable: 'migrations',
+  })
+  removeScratch(folder)
+}
+
+test('owes no page that was overdue before there was a job for it, where publishing was on already', async () => {
+  await migrateThrough('0007_delivery_log')
+  await database.pool.query(`
+    INSERT INTO website_sites (name, domain) VALUES ('Shop', 'shop.example');
+    INSERT INTO website_pages (site_id, slug, title, status, publish_at) VALUES
+      (1, 'overdue', 'P', 'scheduled', (now() AT TIME ZONE 'UTC') - interval '1 day'),
+      (1, 'ahead', 'P', 'scheduled', (now() AT TIME ZONE 'UTC') + interval '50 seconds')`)
+  await migrate(database.url)
+  expect(await discoverPages(database.db)).toBe(1)
+  const { rows } = await database.pool.query(
+    'SELECT p.slug FROM website_worker.work w JOIN website_pages p ON p.id::text = w.key',
+  )
+  expect(rows).toEqual([{ slug: 'ahead' }])
 })
 
 test('lets concurrent migrations take turns', async () => {
