@@ -111,7 +111,13 @@ BEGIN
       USING ERRCODE = '22023', COLUMN = 'publishAt';
   END IF;
   payload := p_payload || jsonb_build_object('publishAt', website_worker.instant_text(publish_at));
-  IF v_page.status = 'published' THEN RETURN; END IF;
+  IF v_page.status = 'published' THEN
+    IF publish_at > now() THEN
+      RAISE EXCEPTION 'page % is published already: it can''t be published again at %', p_page, p_payload ->> 'publishAt'
+        USING ERRCODE = '55000', COLUMN = 'publishAt', HINT = 'Put it back to draft first.';
+    END IF;
+    RETURN;
+  END IF;
 
   IF v_page.status IS DISTINCT FROM 'scheduled' OR v_page.publish_at IS DISTINCT FROM publish_at THEN
     UPDATE public.website_pages p SET status = 'scheduled', publish_at = schedule_page.publish_at AT TIME ZONE 'UTC',

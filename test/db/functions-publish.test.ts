@@ -179,10 +179,18 @@ test('takes no time for now, unless the page is scheduled', async () => {
   expect(items.map((item) => item.rungAt !== null)).toEqual([true, false])
 })
 
-test('leaves a published page as it is', async () => {
+test('leaves a published page as it is, and says so to whoever gives it a time to come', async () => {
   const publishedAt = new Date('2020-01-01T00:00:00Z')
   const pageId = await makePage({ status: 'published', publishedAt })
-  await ask({ pageId, publishAt: '2031-01-01T00:00:00Z' })
+  for (const payload of [{ pageId }, { pageId, publishAt: '2020-01-01T00:00:00Z' }]) {
+    await ask(payload)
+    await database.db.delete(work)
+  }
+  await expect(ask({ pageId, publishAt: '2031-01-01T00:00:00Z' })).rejects.toMatchObject({
+    code: '55000',
+    message: `page ${pageId} is published already: it can't be published again at 2031-01-01T00:00:00Z`,
+  })
+  expect(await workOf(database.db, 'publish-page')).toEqual([])
   expect(await pageOf(pageId)).toMatchObject({ status: 'published', publishedAt, publishAt: null })
 })
 

@@ -86,6 +86,20 @@ test('answers a repeated request under its key as it did, and changes nothing', 
   expect(await pageOf(pageId)).toMatchObject({ status: 'draft', publishAt: null })
 })
 
+test('says that a page is published already, unless nothing is asked for that is not so', async () => {
+  const pageId = await makePage({ status: 'published', publishedAt: new Date('2020-01-01T00:00:00Z') })
+  const before = await api.db.select().from(work)
+  for (const headers of [undefined, { 'idempotency-key': 'published-1' }]) {
+    const refused = await ask({ pageId, publishAt: '2031-01-01T00:00:00Z' }, headers)
+    expect([refused.statusCode, refused.json().field]).toEqual([409, 'publishAt'])
+    expect(refused.json().detail).toContain('is published already')
+  }
+  expect(await api.db.select().from(work)).toEqual(before)
+  const [first, again] = [await ask({ pageId }), await ask({ pageId, publishAt: '2020-01-01T00:00:00Z' })]
+  expect([first.statusCode, again.statusCode]).toEqual([202, 202])
+  expect(again.json().jobId).toBe(first.json().jobId)
+})
+
 test('names the field that is wrong, and writes nothing', async () => {
   const pageId = await makePage()
   const before = await api.db.select().from(work)

@@ -36,7 +36,8 @@ export const isToRing = ({ created, state, delayMs }: EnqueuedItem) => created &
 
 /**
  * Makes sure that a job is owed.
- * @throws AppError `invalid`, naming the field, when the job is unknown, a key field is missing or its row is
+ * @throws AppError `invalid`, naming the field, when the job is unknown, a key field is missing or its row is; `conflict`
+ *   when its row stands against it
  */
 export async function enqueueItem(
   db: Db | Tx,
@@ -68,6 +69,10 @@ export async function enqueueItem(
     }
   } catch (error) {
     const cause = pgErrorOf(error)
+    // What schedule_page says; the server itself names no column with it.
+    if (cause?.code === '55000' && cause.column) {
+      throw new AppError('conflict', cause.message, { field: cause.column, cause: error })
+    }
     // What jsonb can't hold (`\u0000`, lone surrogates) is the payload's fault too.
     if (cause?.code !== '22023' && cause?.code !== '22P05' && cause?.code !== '22P02') throw error
     throw new AppError('invalid', cause.message, { field: cause.column ?? 'payload', cause: error })

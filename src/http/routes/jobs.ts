@@ -71,7 +71,7 @@ export const jobRoutes =
           body: payloads.size > 0 ? z.union([...payloads.values()]) : z.looseObject({}),
           response: {
             202: answer('Committed; `Location` says where to follow it.', enqueuedJobBody),
-            ...problems(400, 404, 413, 415, 422),
+            ...problems(400, 404, 409, 413, 415, 422),
           },
         },
       },
