@@ -22,7 +22,7 @@ $$;
 -- Accepts events in sets: the event, then one ledger row and one work item per webhook that wants it, in one statement.
 -- p_rung promises that the caller rings, after its commit, every item whose workId it gets. Without p_wait an event for a
 -- webhook whose row someone else has locked is left out as 'locked', so that it can't keep the others waiting. A delivery
--- whose origin can't take all that is owed to it waits in its lane, where the dispatcher rings it: it has no workId.
+-- whose origin can't take all that is owed to it waits in its lane: it has no workId, and its turn may have come.
 CREATE OR REPLACE FUNCTION website_worker.accept_events(
   p_sites int[], p_ids text[], p_events text[], p_bodies text[], p_hashes text[], p_rung boolean, p_wait boolean
 ) RETURNS TABLE (ord int, event_id text, outcome text, deliveries jsonb)
@@ -117,13 +117,13 @@ BEGIN
   ), fanned_out AS (
     SELECT max(d.site_id) AS site_id, max(d.event_id) AS event_id, d.id, jsonb_build_object(
       'id', d.id, 'webhookId', max(d.webhook_id), 'status', max(d.status),
-      'workId', max(d.work_id), 'generation', max(d.generation), 'label', max(d.label)) AS delivery
+      'workId', max(d.work_id), 'generation', max(d.generation), 'label', max(d.label), 'lane', max(d.lane)) AS delivery
     FROM (
       SELECT m.site_id, m.event_id, m.id, m.webhook_id, CASE WHEN m.reason IS NULL THEN 'pending' ELSE 'held' END,
-        null::bigint, null::int, m.label FROM made m
+        null::bigint, null::int, m.label, m.lane FROM made m
       UNION ALL
-      SELECT null, null, i.key::int, null, null, i.id, i.generation, null FROM items i
-    ) AS d(site_id, event_id, id, webhook_id, status, work_id, generation, label)
+      SELECT null, null, i.key::int, null, null, i.id, i.generation, null, null FROM items i
+    ) AS d(site_id, event_id, id, webhook_id, status, work_id, generation, label, lane)
     GROUP BY d.id
   ), fresh AS (
     SELECT f.site_id || ':' || f.event_id AS key,
@@ -163,7 +163,7 @@ BEGIN
     LEFT JOIN LATERAL (
       SELECT jsonb_agg(jsonb_build_object(
         'id', d.id, 'webhookId', d.webhook_id, 'status', CASE k.state WHEN 'held' THEN 'held' ELSE 'pending' END,
-        'workId', null, 'generation', null, 'label', coalesce(k.label, e.event)) ORDER BY d.id) AS deliveries
+        'workId', null, 'generation', null, 'label', coalesce(k.label, e.event), 'lane', null) ORDER BY d.id) AS deliveries
       FROM public.website_webhooks w
       JOIN public.website_webhook_deliveries d ON d.webhook_id = w.id AND d.event_id = e.id AND d.id > %s
       LEFT JOIN LATERAL (

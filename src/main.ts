@@ -22,6 +22,7 @@ import { openDatabaseUrl, openQueue, refuseUnmigrated, version } from './resourc
 import type { QueueBackend } from './work/backend.ts'
 import { createBell, type Bell } from './work/bell.ts'
 import { createDispatcher } from './work/dispatcher.ts'
+import { createLanePuller } from './work/lanes.ts'
 import { keepSchedules } from './work/schedules.ts'
 import { createBatcher } from './worker/batcher.ts'
 import { createMetrics, type Metrics } from './worker/metrics.ts'
@@ -182,9 +183,11 @@ async function startApi(parts: Parts, host: string): Promise<{ url: string; made
   const { config, backend, bell, metrics, jobs, log, releasers } = parts
   const madeKey = config.API_KEYS ? undefined : randomBytes(24).toString('base64url')
   let shuttingDown = false
+  const lanes = createLanePuller({ db, bell, log })
   const app = await createApp({
     db,
     bell,
+    pullLane: lanes.pull,
     jobs,
     apiKeys: config.API_KEYS ?? [{ name: 'local', secret: madeKey ?? '', scopes: ['enqueue', 'ops'] }],
     metrics,
@@ -197,6 +200,7 @@ async function startApi(parts: Parts, host: string): Promise<{ url: string; made
   releasers.add('http', async () => {
     shuttingDown = true
     await app.close()
+    await lanes.settled()
   })
   try {
     return { url: await app.listen({ host, port: config.PORT }), madeKey }

@@ -34,6 +34,10 @@ async function commit(deps: AppDeps, events: readonly NewEvent[]): Promise<Accep
     ),
   )
   if (rings.length > 0) deps.bell.ring(rings)
+  const lanes = accepted.flatMap(({ deliveries }) =>
+    deliveries.flatMap(({ status, lane }) => (status === 'pending' && lane !== null ? [lane] : [])),
+  )
+  for (const lane of new Set(lanes)) deps.pullLane(lane)
   return accepted
 }
 

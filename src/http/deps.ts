@@ -18,6 +18,8 @@ export interface ApiKey {
 export interface AppDeps {
   db: Db
   bell: Bell
+  /** Hears that something came to wait in a lane, and that it may be its turn. */
+  pullLane(lane: string): void
   /** The catalog. */
   jobs: readonly JobDefinition[]
   /** None: every call under `/v1` is refused. */

@@ -116,19 +116,23 @@ async function parkedLanes(db: Db): Promise<string[]> {
   return rows.map((row) => row.lane as string)
 }
 
+/** A lane whose window has come to this since items last found no place keeps up with what is owed to it. */
+const wideWindow = 32
+
 /**
- * Frees lanes in which little is due soon and nothing in the way, so that their next items are rung at once. One that
- * would come to be a lane again as soon as they are due stays.
+ * Frees lanes that keep up, and those in which nothing is due, so that their next items are rung at once. One that would
+ * come to be a lane again, since much is due soon, stays.
  */
 async function freeLanes(db: Db): Promise<void> {
   // lanes_pkey; work_parked and work_lane_rung, a few rows each.
   const { rows } = await db.execute(
     sql`SELECT l.lane FROM website_worker.lanes l ${limits}
         WHERE m.max_concurrent IS NULL AND m.requests_per_second IS NULL
-          AND l.changed_at < now() - CASE WHEN l.opens = 0 THEN interval '2 s' ELSE interval '1 hour' END
-          AND NOT EXISTS (SELECT FROM website_worker.work w WHERE ${parked} AND w.lane = l.lane AND w.next_at <= now())
-          AND NOT EXISTS (SELECT FROM website_worker.work w
-                          WHERE w.lane = l.lane AND w.state = 'owed' AND w.rung_at IS NOT NULL)
+          AND (l.opens = 0 AND l."window" >= ${wideWindow}
+            OR l.changed_at < now() - CASE WHEN l.opens = 0 THEN interval '2 s' ELSE interval '1 hour' END
+              AND NOT EXISTS (SELECT FROM website_worker.work w WHERE ${parked} AND w.lane = l.lane AND w.next_at <= now())
+              AND NOT EXISTS (SELECT FROM website_worker.work w
+                              WHERE w.lane = l.lane AND w.state = 'owed' AND w.rung_at IS NOT NULL))
           AND NOT EXISTS (SELECT FROM website_worker.work w
                           WHERE ${parked} AND w.lane = l.lane AND w.next_at <= now() + ${horizonMs} * interval '1 ms'
                           OFFSET ${mostPerLane})
@@ -136,8 +140,8 @@ async function freeLanes(db: Db): Promise<void> {
   )
   const lanes = sql.param(rows.map((row) => row.lane))
   if (rows.length === 0) return
-  // work_parked, then the primary key: what is tried again later doesn't have to wait for a turn any more. What comes to be parked meanwhile
-  // makes its lane anew.
+  // work_parked, then the primary key: what is left there doesn't have to wait for a turn any more. What comes to be
+  // parked meanwhile makes its lane anew.
   await db.execute(
     sql`UPDATE website_worker.work w SET lane = NULL WHERE w.id = ANY (ARRAY(
           SELECT w.id FROM website_worker.work w WHERE ${parked} AND w.lane = ANY (${lanes}::text[])

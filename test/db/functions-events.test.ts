@@ -79,6 +79,7 @@ describe('accept_events', () => {
       workId: items[0]!.id,
       generation: 1,
       label: items[0]!.label,
+      lane: null,
     })
   })
 

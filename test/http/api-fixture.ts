@@ -73,6 +73,8 @@ function createRecordingBell(ready: () => boolean) {
 export interface ApiFixture extends TestDatabase {
   app: Awaited<ReturnType<typeof createApp>>
   rung: Ring[]
+  /** Lanes in which something came to wait. */
+  pulled: string[]
   /** What the app asks of its surroundings; tests change it. */
   state: { bellReady: boolean; queueReady: boolean; shuttingDown: boolean }
   /** With the key of both scopes, unless the headers have another. */
@@ -93,9 +95,11 @@ export async function createApi(overrides: Partial<AppDeps> = {}): Promise<ApiFi
   await registerJobs(database.db, catalog)
   const state = { bellReady: true, queueReady: true, shuttingDown: false }
   const { bell, rung } = createRecordingBell(() => state.bellReady)
+  const pulled: string[] = []
   const app = await createApp({
     db: database.db,
     bell,
+    pullLane: (lane) => pulled.push(lane),
     jobs: catalog,
     apiKeys,
     metrics: { contentType: 'text/plain; version=0.0.4; charset=utf-8', render: async () => 'up 1\n' },
@@ -109,6 +113,7 @@ export async function createApi(overrides: Partial<AppDeps> = {}): Promise<ApiFi
     ...database,
     app,
     rung,
+    pulled,
     state,
     send: (method, url, body, headers) =>
       inject(app, {

@@ -1,6 +1,6 @@
 import { eq, sql } from 'drizzle-orm'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { events, work } from '../../src/db/schema/worker.ts'
+import { events, laneLimits, work } from '../../src/db/schema/worker.ts'
 import { addSite, countRows, createApi, type ApiFixture } from './api-fixture.ts'
 
 let api: ApiFixture
@@ -34,6 +34,16 @@ describe('POST /v1/events', () => {
       label: 'order.created → shop.example',
       attempts: 0,
     })
+  })
+
+  it('asks the lane of a limited origin whether it is the turn of what came', async () => {
+    const limit = { lane: 'https://shop.example', maxConcurrent: 1 }
+    await api.db.insert(laneLimits).values(limit)
+    const { site } = await addSite(api.db, ['order.created', 'order.created'])
+    const response = await api.send('POST', '/v1/events', { siteId: site.id, event: 'order.created', data: 1 })
+    await api.db.delete(laneLimits)
+    expect(response.json().deliveries).toMatchObject([{ status: 'pending' }, { status: 'pending' }])
+    expect([api.rung, api.pulled]).toEqual([[], [limit.lane]])
   })
 
   it('leaves the ringing to the dispatcher while the queue is away', async () => {

@@ -162,7 +162,27 @@ describe('a lane', () => {
     expect(await stack.delays()).toHaveLength(3)
   })
 
+  test('that keeps up is freed though it is in use, and what is due there is rung like any other', async () => {
+    // The first tick takes whatever was rung for lost.
+    await stack.dispatcher.tick()
+    await stack.park('a', 100)
+    await stack.change('a', sql`"window" = 32`)
+    expect(await stack.ringLanes()).toBe(32)
+    expect([await stack.lane('a'), await stack.parked('a')]).toEqual([undefined, 0])
+    await stack.dispatcher.tick()
+    expect(await stack.rung('a'), 'rung by the lane').toBe(32)
+    expect(await stack.inState('owed')).toBe(100)
+  })
+
   test.each<[string, () => Promise<unknown>]>([
+    [
+      'it is wide, but more waits than could be rung at once',
+      async () => (await stack.park('a', 140), await stack.change('a', sql`"window" = 32`)),
+    ],
+    [
+      'it is wide, but its breaker opened',
+      async () => (await stack.park('a', 1), await stack.change('a', sql`"window" = 32, opens = 1`)),
+    ],
     ['it was in use a moment ago', async () => {}],
     [
       'something in it is due',

@@ -24,6 +24,8 @@ export interface AcceptedDelivery {
   workId: number | null
   generation: number | null
   label: string
+  /** The lane it waits in for its turn, or null where it needn't. */
+  lane: string | null
 }
 
 export interface AcceptedEvent {
