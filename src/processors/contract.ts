@@ -11,6 +11,8 @@ export type Outcome<Record = never> = (
   | { kind: 'retry'; error: string; at?: Date; lane?: string }
   /** Its remote can't take it now: it waits for its turn in a lane, in Postgres; costs no attempt. */
   | { kind: 'parked'; lane: string }
+  /** Its time has not come: owed again in so many ms; costs no attempt. */
+  | { kind: 'postponed'; inMs: number }
   /** Can't run until someone or something releases it; costs no attempt. `error`: more about it, for a person. */
   | { kind: 'held'; reason: string; error?: string }
   /** Will never work as it stands. */
@@ -46,8 +48,8 @@ export interface SettledRun<Payload, Record> {
   attempt: number
   trigger: string
   /** Final word: a `retry` without attempts left is `failed` here. */
-  outcome: 'done' | 'retry' | 'parked' | 'held' | 'failed'
-  /** When it runs again, for `retry`. */
+  outcome: 'done' | 'retry' | 'parked' | 'postponed' | 'held' | 'failed'
+  /** When it runs again, for `retry` and `postponed`. */
   nextAt: Date | null
   record: Record
 }

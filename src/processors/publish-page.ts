@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { discoverPages } from '../db/queries/discover-pages.ts'
-import { readDueTimes, recordUnpublished, type Publication } from '../db/queries/publish.ts'
+import { moveToPages, readDueTimes, recordUnpublished, type Publication } from '../db/queries/publish.ts'
 import { versionMismatch } from '../queues/hold-reasons.ts'
 import type { PublishPagePayload } from '../queues/publish-page.ts'
 import type { Outcome, Processor } from './contract.ts'
@@ -24,11 +24,14 @@ interface Due {
   readAt: number
 }
 
-/** A run that begins this much too early waits; one that begins earlier was overtaken by another time. */
+/** What is further off than 9,000 years, infinity too, is waited for by nobody. */
+const farthestMs = 9_000 * 366 * 86_400_000
+
+/** A run that begins this much too early waits; one that begins earlier is owed again at the time of the page. */
 const longestWaitMs = 2_000
 
 /** Publishes a page, if its row still says so, once. */
-export const publishPageProcessor: Processor<PublishPagePayload, PublishPageDeps, Due, UnpublishedRecord> = {
+export const publishPageProcessor: Processor<PublishPagePayload, PublishPageDeps, Due, UnpublishedRecord | null> = {
   async load(db, items) {
     const dueInMs = await readDueTimes(
       db,
@@ -56,23 +59,27 @@ export const publishPageProcessor: Processor<PublishPagePayload, PublishPageDeps
   },
 
   async settle(tx, runs) {
-    const pages = runs.flatMap(({ payload, outcome, record: { action, changes } }) =>
-      outcome === 'held' || outcome === 'failed' ? [{ pageId: payload.pageId, action, changes }] : [],
+    const pages = runs.flatMap(({ payload, outcome, record }) =>
+      record && (outcome === 'held' || outcome === 'failed') ? [{ pageId: payload.pageId, ...record }] : [],
     )
     if (pages.length > 0) await recordUnpublished(tx, pages)
+    const postponed = runs.flatMap(({ workId, outcome }) => (outcome === 'postponed' ? [workId] : []))
+    if (postponed.length > 0) await moveToPages(tx, postponed)
   },
 
   discover: discoverPages,
 }
 
-function outcomeOf(publication: Publication): Outcome<UnpublishedRecord> {
+function outcomeOf(publication: Publication): Outcome<UnpublishedRecord | null> {
   switch (publication.kind) {
     case 'published': {
       const { version, publishedAt, latenessMs } = publication
       return { kind: 'done', result: { published: true, version, publishedAt, latenessMs: Math.round(latenessMs) } }
     }
-    case 'early':
-      return { kind: 'done', result: { published: false, why: 'the page is scheduled for later' } }
+    case 'early': {
+      if (publication.dueInMs < farthestMs) return { kind: 'postponed', inMs: publication.dueInMs, record: null }
+      return { kind: 'done', result: { published: false, why: 'the page is scheduled for no time that can be told' } }
+    }
     case 'unneeded':
       return { kind: 'done', result: { published: false, why: publication.why } }
     case 'held':

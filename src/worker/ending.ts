@@ -43,6 +43,8 @@ function finishOf(job: JobDefinition, item: LoadedItem, leaseToken: string | nul
       return { ...base, outcome: 'done', result: resultText(outcome.result) }
     case 'parked':
       return { ...base, outcome: 'parked', lane: outcome.lane }
+    case 'postponed':
+      return { ...base, outcome: 'postponed', waitMs: outcome.inMs }
     case 'held':
       return {
         ...base,

@@ -2,7 +2,7 @@ import { sql } from 'drizzle-orm'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { enqueueItem } from '../../src/db/queries/enqueue.ts'
 import { publishPage } from '../../src/queues/publish-page.ts'
-import { retry } from '../../src/work/transitions.ts'
+import { cancel, promote, retry } from '../../src/work/transitions.ts'
 import { publishingStack, type PublishingStack } from './publish-fixtures.ts'
 
 let stack: PublishingStack | undefined
@@ -142,16 +142,47 @@ describe('changed before the time', () => {
   test('put off: goes out at the later time, and not before', async () => {
     const { s, id } = await scheduled()
     await s.pages.reschedule(id, 6_000)
+    const publishAtThen = (await s.pages.read(id)).publishAt
     s.work()
-    await untilEnded(s, id, 'done')
+    await vi.waitFor(
+      async () =>
+        expect(await s.pages.items(id)).toMatchObject([{ state: 'owed', nextAt: publishAtThen, rungAt: null }]),
+      patience,
+    )
     expect(await traces(s, id)).toEqual(never)
     s.dispatcher.start()
     await untilPublished(s, id)
-    await untilEnded(s, id, 'done', 'done')
+    await untilEnded(s, id, 'done')
     expect(await traces(s, id)).toEqual(once)
     const { publishAt, publishedAt } = await s.pages.read(id)
     expect(publishedAt!.getTime()).toBeGreaterThanOrEqual(publishAt!.getTime())
   })
+
+  test.each(['promoted', 'retried after it was cancelled', 'promoted for a time it no longer has'])(
+    '%s: waits for its time as the same item, without an attempt',
+    async (how) => {
+      const s = await open()
+      const id = await s.pages.page(await s.pages.site(), 3_600_000)
+      const { workId } = await enqueueItem(s.db, 'publish-page', { pageId: id }, { rung: false })
+      if (how.endsWith('no longer has')) await s.pages.reschedule(id, 7_200_000)
+      const { publishAt } = await s.pages.read(id)
+      s.work()
+      for (let time = 1; time <= 2; time++) {
+        if (how.startsWith('retried')) {
+          await cancel(s.db, [workId], 'cancelled by ops')
+          s.bell.ring(await retry(s.db, [workId], 'retry'))
+        } else s.bell.ring(await promote(s.db, [workId]))
+        await vi.waitFor(
+          async () => expect(await s.pages.items(id)).toMatchObject([{ id: workId, state: 'owed', nextAt: publishAt }]),
+          patience,
+        )
+      }
+      const [item] = await s.pages.items(id)
+      expect(item).toMatchObject({ attempts: 0, lastError: null, rungAt: null })
+      expect(new Date((item!.payload as { publishAt: string }).publishAt)).toEqual(publishAt)
+      expect(await traces(s, id)).toEqual(never)
+    },
+  )
 
   test('brought forward: goes out at the earlier time, also when it was rung for a later one', async () => {
     const s = await open()

@@ -116,6 +116,20 @@ export async function readDueTimes(db: Db, pageIds: readonly number[]): Promise<
   return new Map(rows.map((row) => [row.id as number, row.dueInMs as number]))
 }
 
+/** Sets items to the very time their pages are scheduled for by now. */
+export async function moveToPages(tx: Db | Tx, workIds: readonly number[]): Promise<void> {
+  // Primary keys; this transaction has locked the items that it just ended runs of.
+  await tx.execute(
+    sql`UPDATE website_worker.work w
+        SET next_at = p.publish_at AT TIME ZONE 'UTC', payload = w.payload || jsonb_build_object(
+          'publishAt', website_worker.instant_text(p.publish_at AT TIME ZONE 'UTC'))
+        FROM public.website_pages p
+        WHERE w.id = ANY (${sql.param(workIds)}::bigint[]) AND w.job = 'publish-page' AND w.state = 'owed'
+          AND p.id = CASE WHEN w.key ~ '^[0-9]{1,10}$' THEN w.key::bigint END
+          AND p.status = 'scheduled' AND isfinite(p.publish_at)`,
+  )
+}
+
 /** Notes in the audit log what could not be published, once for each page given. */
 export async function recordUnpublished(
   tx: Db | Tx,

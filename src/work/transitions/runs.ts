@@ -8,8 +8,8 @@ export interface Finish {
   attemptsBefore: number
   /** Lease of the run, for jobs that take one. */
   leaseToken: string | null
-  outcome: 'done' | 'retry' | 'parked' | 'held' | 'failed'
-  /** How long until it runs again, ms, by the database's clock; for `retry`. */
+  outcome: 'done' | 'retry' | 'parked' | 'postponed' | 'held' | 'failed'
+  /** How long until it runs again, ms, by the database's clock; for `retry` and `postponed`. */
   waitMs: number | null
   /** Where it waits for its turn; for `parked`, and for `retry` where it will have to. */
   lane: string | null
@@ -90,17 +90,17 @@ export async function reclaimExpiredLeases(db: Db, maxCrashes: number): Promise<
 export async function finish(tx: Db | Tx, runs: readonly Finish[]): Promise<Set<number>> {
   const rows = runs.toSorted((a, b) => a.workId - b.workId)
   const column = <T>(pick: (run: Finish) => T, type: string) => sql`${sql.param(rows.map(pick))}::${sql.raw(type)}[]`
-  const again = sql`r.outcome IN ('retry', 'parked')`
+  const again = sql`r.outcome IN ('retry', 'parked', 'postponed')`
   const staysHeld = sql`(w.state = 'held' AND ${again})`
   // Primary key, row by row in id order; where two such statements meet otherwise, the loser of the deadlock tries again.
   const { rows: changed } = await tx.execute(
     sql`UPDATE website_worker.work w
         SET state = CASE WHEN ${staysHeld} THEN 'held' WHEN ${again} THEN 'owed' ELSE r.outcome END,
             reason = CASE WHEN ${staysHeld} THEN w.reason ELSE r.reason END,
-            attempts = w.attempts + (r.outcome NOT IN ('held', 'parked'))::int,
+            attempts = w.attempts + (r.outcome NOT IN ('held', 'parked', 'postponed'))::int,
             crashes = 0,
             generation = w.generation + (${again})::int,
-            next_at = CASE WHEN r.outcome = 'retry' THEN now() + r.wait_ms * interval '1 ms' ELSE w.next_at END,
+            next_at = CASE WHEN r.outcome IN ('retry', 'postponed') THEN now() + r.wait_ms * interval '1 ms' ELSE w.next_at END,
             rung_at = CASE WHEN r.outcome IN ('done', 'failed') THEN w.rung_at END,
             lane = r.lane,
             trigger = CASE WHEN r.outcome = 'retry' AND w.trigger NOT IN ('retry', 'replay') THEN 'schedule' ELSE w.trigger END,
