@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { discoverPages } from '../db/queries/discover-pages.ts'
+import { createPageDiscovery } from '../db/queries/discover-pages.ts'
 import { moveToPages, readDueTimes, recordUnpublished, type Publication } from '../db/queries/publish.ts'
 import { versionMismatch } from '../queues/hold-reasons.ts'
 import type { PublishPagePayload } from '../queues/publish-page.ts'
@@ -67,7 +67,7 @@ export const publishPageProcessor: Processor<PublishPagePayload, PublishPageDeps
     if (postponed.length > 0) await moveToPages(tx, postponed)
   },
 
-  discover: discoverPages,
+  discover: createPageDiscovery(),
 }
 
 function outcomeOf(publication: Publication): Outcome<UnpublishedRecord | null> {

@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { disableDomain, enableDomain, pauseDomain } from '../../src/db/domains.ts'
-import { discoverPages } from '../../src/db/queries/discover-pages.ts'
+import { createPageDiscovery } from '../../src/db/queries/discover-pages.ts'
 import { enqueueItem, registerJobs } from '../../src/db/queries/enqueue.ts'
 import { domains, pageRequests, websiteSites, work } from '../../src/db/schema/index.ts'
 import { publishPage } from '../../src/queues/publish-page.ts'
@@ -25,7 +25,7 @@ beforeEach(async () => {
   siteId = await pages.site()
 })
 
-const discover = () => discoverPages(database.db)
+const discover = () => createPageDiscovery()(database.db)
 const enqueue = (payload: object) => enqueueItem(database.db, 'publish-page', payload as never, { rung: true })
 const endItems = (state: string) =>
   database.db.execute(sql`UPDATE website_worker.work SET state = ${state}, finished_at = now()`)
@@ -217,6 +217,14 @@ test('waits neither for a page that someone has locked nor for an item someone i
   expect(await discover()).toBe(2)
 })
 
+/** Scheduled pages, a millisecond apart, the first so long from now. */
+const bulk = (count: number, dueInMs: number) =>
+  database.db.execute(
+    sql`INSERT INTO website_pages (site_id, slug, title, status, publish_at)
+        SELECT ${siteId}, 'bulk-' || g, 'x', 'scheduled',
+          (now() AT TIME ZONE 'UTC') + (${dueInMs} + g) * interval '1 ms' FROM generate_series(1, ${count}::int) g`,
+  )
+
 test('looks at the pages that are due alone, however many others there are', async () => {
   await database.db.execute(
     sql`INSERT INTO website_pages (site_id, slug, title, status, publish_at)
@@ -230,7 +238,58 @@ test('looks at the pages that are due alone, however many others there are', asy
   for (let n = 0; n < 50; n++) await pages.page(siteId, n)
   await database.db.execute(sql`ANALYZE website_pages, website_worker.work`)
   const { db, plans } = explaining(database.db)
-  await discoverPages(db)
+  await createPageDiscovery()(db)
   expect(plans.at(-1)).toMatch(/idx_website_pages_scheduled/)
   expect(plans.join('\n')).not.toMatch(/Seq Scan on (website_pages|work)/)
+})
+
+test('owes thousands in one call, oldest first, in parts that it locks no longer than it takes', async () => {
+  await bulk(9_000, -86_400_000)
+  const { db, plans } = explaining(database.db)
+  expect(await createPageDiscovery()(db)).toBe(9_000)
+  expect(plans.length).toBeGreaterThanOrEqual(5)
+  const { rows } = await database.db.execute(
+    sql`SELECT count(*)::int AS n, bool_and(ordered)::text AS ordered FROM (
+          SELECT next_at >= lag(next_at, 1, next_at) OVER (ORDER BY id) AS ordered FROM website_worker.work) w`,
+  )
+  expect(rows).toEqual([{ n: 9_000, ordered: 'true' }])
+})
+
+test('looks at a part of what is held for long, goes on there, and sees what is due now at every call', async () => {
+  await bulk(9_000, -86_400_000)
+  await database.db.execute(
+    sql`INSERT INTO website_worker.work (job, key, payload, state, reason, next_at)
+        SELECT 'publish-page', id::text, jsonb_build_object('pageId', id, 'publishAt',
+          website_worker.instant_text(publish_at AT TIME ZONE 'UTC')), 'held', 'site inactive', now() FROM website_pages`,
+  )
+  await database.db.execute(sql`ANALYZE website_pages, website_worker.work`)
+  const walking = createPageDiscovery()
+  expect(await walking(database.db)).toBe(0)
+  // Behind what a call looks at, and at once.
+  const [behind, now] = [await pages.page(siteId, -3_600_000), await pages.page(siteId, -500)]
+  expect(await walking(database.db)).toBe(1)
+  expect([await pages.items(behind), await pages.items(now)]).toMatchObject([[], [{ state: 'owed' }]])
+  expect(await walking(database.db)).toBe(1)
+  // And from the beginning again.
+  const oldest = await pages.page(siteId, -172_800_000)
+  expect(await walking(database.db)).toBe(1)
+  expect([await pages.items(behind), await pages.items(oldest)]).toMatchObject([
+    [{ state: 'owed' }],
+    [{ state: 'owed' }],
+  ])
+})
+
+test('reads no page where publishing is off, nor what was due before it was enabled', async () => {
+  await bulk(5_000, -86_400_000)
+  await database.db.execute(sql`ANALYZE website_pages`)
+  const plansOf = async () => {
+    const { db, plans } = explaining(database.db)
+    await createPageDiscovery()(db)
+    return plans.filter((plan) => plan.includes('idx_website_pages_scheduled'))
+  }
+  await disableDomain(database.db, 'publishing')
+  expect(await plansOf()).toEqual([])
+  await enableDomain(database.db, 'publishing')
+  for (const plan of await plansOf()) expect(plan).toMatch(/Index Cond: .*publish_at > /)
+  expect(await database.db.select().from(work)).toEqual([])
 })

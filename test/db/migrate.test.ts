@@ -4,7 +4,7 @@ import { migrate as applyJournal } from 'drizzle-orm/node-postgres/migrator'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { ledgerIndexName } from '../../src/db/additions.ts'
 import { diagnose } from '../../src/db/doctor.ts'
-import { discoverPages } from '../../src/db/queries/discover-pages.ts'
+import { createPageDiscovery } from '../../src/db/queries/discover-pages.ts'
 import { isMigrated, migrate, pendingMigrations, readJournal } from '../../src/db/migrate.ts'
 import { domains } from '../../src/queues/define-job.ts'
 import { createTestDatabase, type TestDatabase } from '../fixtures/database.ts'
@@ -68,7 +68,7 @@ test('owes no page that was overdue before there was a job for it, where publish
       (1, 'overdue', 'P', 'scheduled', (now() AT TIME ZONE 'UTC') - interval '1 day'),
       (1, 'ahead', 'P', 'scheduled', (now() AT TIME ZONE 'UTC') + interval '50 seconds')`)
   await migrate(database.url)
-  expect(await discoverPages(database.db)).toBe(1)
+  expect(await createPageDiscovery()(database.db)).toBe(1)
   const { rows } = await database.pool.query(
     'SELECT p.slug FROM website_worker.work w JOIN website_pages p ON p.id::text = w.key',
   )
