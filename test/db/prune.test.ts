@@ -261,3 +261,20 @@ test('keeps what keeps a page from being published, for as long as the page is s
   expect(await run()).toMatchObject({ workItems: 3 })
   expect(await column(sql`SELECT label FROM website_worker.work ORDER BY label`)).toEqual(['high', 'same'])
 })
+
+test('forgets the version that was asked for of a page that is gone, once nothing waits for it', async () => {
+  const [id] = await column(
+    sql`INSERT INTO website_pages (site_id, slug, title) VALUES (${siteId}, 'there', 'P') RETURNING id`,
+  )
+  await database.db.execute(sql`
+    INSERT INTO website_worker.page_requests (page_id, publish_at, version, work_id)
+    VALUES (${id}, now(), 1, NULL), (1000001, now(), 1, NULL), (1000002, now(), 1, NULL), (1000003, now(), 1, 7)`)
+  await database.db.execute(sql`
+    INSERT INTO website_worker.work (job, key, payload, state, reason) VALUES ('publish-page', '1000002', '{}', 'held', 'x')`)
+  expect(await run()).toMatchObject({ pageRequests: 1 })
+  expect(await column(sql`SELECT page_id FROM website_worker.page_requests ORDER BY page_id`)).toEqual([
+    id,
+    1_000_002,
+    1_000_003,
+  ])
+})

@@ -256,6 +256,54 @@ test('another version than the one asked for is held once, until someone asks ag
   expect(await traces(s, id)).toEqual({ ...once, audit: ['page.publish_held', 'page.published'] })
 })
 
+describe('held for its version', () => {
+  /** A page at version 3 of which version 2 was asked for, and the item that is held. */
+  async function held() {
+    const s = await open()
+    const id = await s.pages.page(await s.pages.site(), null, { status: 'draft', version: 3 })
+    await enqueueItem(s.db, 'publish-page', { pageId: id, version: 2 }, { rung: false })
+    s.work()
+    s.dispatcher.start()
+    await untilEnded(s, id, 'held')
+    return { s, id }
+  }
+
+  test.each([
+    ['published by hand', { status: 'published' as const }],
+    ['put back to draft', { status: 'draft' as const }],
+    ['deleted', { deletedAt: new Date() }],
+  ])('it is let go when the page is %s', async (_, values) => {
+    const { s, id } = await held()
+    await s.pages.change(id, values)
+    await untilEnded(s, id, 'done')
+    expect(await traces(s, id)).toEqual({ ...never, audit: ['page.publish_held'] })
+  })
+
+  test('it is let go when the page is deleted for good', async () => {
+    const { s, id } = await held()
+    await s.db.execute(sql`DELETE FROM website_pages WHERE id = ${id}`)
+    await untilEnded(s, id, 'cancelled')
+  })
+
+  test('it goes out when the page is at that version', async () => {
+    const { s, id } = await held()
+    await s.pages.change(id, { version: 2 })
+    await untilPublished(s, id)
+    await untilEnded(s, id, 'done')
+    expect(await traces(s, id)).toEqual({ ...once, audit: ['page.publish_held', 'page.published'] })
+  })
+
+  test('it waits for the later time that the page is given', async () => {
+    const { s, id } = await held()
+    await s.pages.reschedule(id, 3_600_000)
+    const { publishAt } = await s.pages.read(id)
+    await vi.waitFor(
+      async () => expect(await s.pages.items(id)).toMatchObject([{ state: 'owed', nextAt: publishAt }]),
+      patience,
+    )
+  })
+})
+
 test('a page that can’t be published fails where people look, and the others go out', async () => {
   const s = await open()
   const site = await s.pages.site()

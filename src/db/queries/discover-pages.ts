@@ -1,6 +1,7 @@
 import { sql } from 'drizzle-orm'
 import { versionMismatch } from '../../queues/hold-reasons.ts'
 import type { Db } from '../client.ts'
+import { createVersionSweep } from './page-holds.ts'
 
 /** How long before its time a page becomes a work item, so that it can be rung to the millisecond. */
 const aheadMs = 60_000
@@ -184,9 +185,10 @@ function createWalk({ mostIdle, mostOwed }: { mostIdle: number; mostOwed: number
 export function createPageDiscovery(): (db: Db) => Promise<number> {
   const walkOverdue = createWalk({ mostIdle: 2 * most, mostOwed: 5 * most })
   const walkFresh = createWalk({ mostIdle: 10 * most, mostOwed: 5 * most })
+  const sweepVersions = createVersionSweep()
 
   return async function discover(db) {
-    const moved = await moveAsked(db)
+    const moved = (await moveAsked(db)) + (await sweepVersions(db))
     const ranges = await readRanges(db)
     if (!ranges) return moved
     return moved + (await walkOverdue(db, ranges.overdue)) + (await walkFresh(db, ranges.fresh))

@@ -35,6 +35,14 @@ export async function prune(db: Db, options: PruneOptions): Promise<Record<strin
             SELECT r.work_id FROM website_worker.webhook_replays r
             WHERE (SELECT w.id FROM website_worker.work w WHERE w.id = r.work_id) IS NULL LIMIT ${batch}))`,
     ),
+    // Primary keys and work_unfinished_key, row by row; of pages that were deleted for good, once their items have ended.
+    pageRequests: await all(
+      sql`DELETE FROM website_worker.page_requests WHERE page_id = ANY (ARRAY(
+            SELECT r.page_id FROM website_worker.page_requests r
+            WHERE r.work_id IS NULL AND (SELECT p.id FROM public.website_pages p WHERE p.id = r.page_id) IS NULL
+              AND (SELECT w.id FROM website_worker.work w WHERE w.job = 'publish-page' AND w.key = r.page_id::text
+                     AND w.state IN ('owed', 'running', 'held') LIMIT 1) IS NULL LIMIT ${batch}))`,
+    ),
     // Two small tables; of webhooks that were deleted.
     webhookHealth: await all(
       sql`DELETE FROM website_worker.webhook_health WHERE webhook_id = ANY (ARRAY(
