@@ -10,7 +10,7 @@ import {
   type Conversion,
   type LeadRow,
 } from '../db/queries/leads.ts'
-import { createSubmissionDiscovery } from '../db/queries/discover-submissions.ts'
+import { createSubmissionDiscovery, discoverSubmission } from '../db/queries/discover-submissions.ts'
 import { findIntegration, findSubmission, type FoundIntegration, type Submission } from '../db/queries/submissions.ts'
 import { AppError } from '../errors.ts'
 import { createLead, type CreateLeadPayload } from '../queues/create-lead.ts'
@@ -47,6 +47,8 @@ type Context = RunContext<undefined>
  */
 export const createLeadProcessor: Processor<CreateLeadPayload, CreateLeadDeps, undefined, Record> = {
   async process({ submissionId }, deps, context) {
+    // Discovery finds what is new; one that someone asked for may end being so before it was looked at.
+    if (context.trigger !== 'discovery') await discoverSubmission(deps.db, submissionId)
     const before = await findSubmission(deps.db, submissionId, 'crm')
     if (!before) return { kind: 'failed', error: 'the submission was deleted, with or without its form' }
     const lead = await findLead(deps.db, submissionId)

@@ -3,12 +3,13 @@ import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { addBackfillCommand } from '../../src/cli/backfill.ts'
 import { disableDomain, enableDomain } from '../../src/db/domains.ts'
+import { createSubmissionDiscovery } from '../../src/db/queries/discover-submissions.ts'
 import { domains, work } from '../../src/db/schema/index.ts'
 import { createLeadStack, type LeadStack } from '../processors/lead-fixtures.ts'
 
 let stack: LeadStack
 beforeAll(async () => {
-  stack = await createLeadStack({ backend: 'postgres' })
+  stack = await createLeadStack({ backend: 'postgres', jobs: ['create-lead', 'send-notification'] })
 })
 afterAll(() => stack.close())
 beforeEach(async () => {
@@ -51,6 +52,15 @@ test('leaves alone what is older, done with, or of another site', async () => {
   await stack.submit(await stack.form({ siteId: null }))
   expect(await run(`create-lead --site ${stack.siteId} --since 2026-03-01`)).toEqual(['1 new submissions are owed'])
   expect((await stack.items()).map((item) => Number(item.key))).toEqual([recent])
+})
+
+test('keeps nothing from being mailed that is yet to be found', async () => {
+  for (const domain of ['leads', 'notifications'] as const) await enableDomain(stack.db, domain)
+  await stack.submit(await stack.form({ emailNotifications: true, notificationEmails: ['ann@example.com'] }))
+  expect(await run(`create-lead --site ${stack.siteId}`)).toEqual(['1 new submissions are owed'])
+  await createSubmissionDiscovery()(stack.db)
+  expect(await stack.items('send-notification')).toHaveLength(1)
+  expect(await stack.items()).toHaveLength(1)
 })
 
 test('says what keeps it waiting', async () => {

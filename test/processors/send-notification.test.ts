@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { createCredentials } from '../../src/clients/credentials.ts'
 import { createGuard } from '../../src/clients/guard.ts'
 import { createMailer } from '../../src/clients/smtp.ts'
+import { enqueueItem } from '../../src/db/queries/enqueue.ts'
 import { websiteIntegrations } from '../../src/db/schema/index.ts'
 import type { MailSettings } from '../../src/processors/send-notification.ts'
 import { testCertificate } from '../fixtures/certificate.ts'
@@ -49,6 +50,23 @@ const notified = (expected: object) =>
 const unfolded = () => mailServer.mails[0]!.raw.replaceAll(/\r\n[ \t]+/g, ' ')
 
 describe('a submission', () => {
+  test.each([true, false])(
+    'whose lead is asked for before it is found is mailed too (lead: %s)',
+    async (crmLeadEnabled) => {
+      await start()
+      await stack.dispatcher.stop()
+      await stack.integration()
+      const [id] = await stack.submit(await form({ crmLeadEnabled }))
+      stack.bell.ring([await enqueueItem(stack.db, 'create-lead', { submissionId: id }, { rung: true })])
+      await eventually(async () => expect(await stack.items()).toMatchObject([{ state: 'done' }]))
+      expect(await stack.submission(id!)).toMatchObject({ status: crmLeadEnabled ? 'converted' : 'processed' })
+      await stack.dispatcher.tick()
+      await notified({ state: 'done' })
+      expect(mailServer.mails).toHaveLength(1)
+      expect(await stack.items()).toHaveLength(1)
+    },
+  )
+
   test('is mailed once to all of its form, and becomes a lead', async () => {
     await start()
     await stack.integration()

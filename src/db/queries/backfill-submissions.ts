@@ -33,9 +33,6 @@ export async function oweLeads(db: Db, scope: BackfillScope): Promise<number> {
     const { rows } = await db.execute(
       sql`WITH page AS MATERIALIZED (
             SELECT s.id, f.site_id ${ofScope(scope)} AND s.id > ${after} ORDER BY s.id LIMIT ${pageSize}),
-          seen AS (
-            INSERT INTO website_worker.seen_submissions (submission_id) SELECT p.id FROM page p ORDER BY p.id
-            ON CONFLICT DO NOTHING),
           owed AS (
             INSERT INTO website_worker.work (job, key, site_id, payload, label, state, reason, trigger, next_at, created_at)
             SELECT 'create-lead', p.id::text, p.site_id, jsonb_build_object('submissionId', p.id), 'create-lead ' || p.id,

@@ -64,6 +64,12 @@ async function owePage(db: Db, page: SQL): Promise<Page> {
 /** Somebody holds, uncommitted, an item of the same key. */
 const stoodInTheWay = (error: unknown) => pgErrorOf(error)?.code === '55P03'
 
+/** Looks at one submission, before someone who asked for its lead changes its status: its notification is owed too. */
+export async function discoverSubmission(db: Db, submissionId: number): Promise<void> {
+  // As above.
+  await owePage(db, sql`${candidates} AND s.id = ${submissionId}`)
+}
+
 /**
  * Finds new submissions, each once, and owes their jobs. Every call looks at the newest, as long as there are some among
  * them that were not seen, and at one page more of all that are still `new`, since transactions don't commit in the order
