@@ -16,9 +16,15 @@ const shortestRedacted = 4
 export function createCredentials(
   known: ReadonlyMap<string, { secret: string; hosts: readonly string[] }> = new Map(),
 ): Credentials {
-  // Also as they stand in an Authorization header of basic authentication, or are quoted in a URL.
+  // Also the password of user:password alone, and each as it stands in basic authentication, in SMTP's, or in a URL.
   const secrets = [...known.values()]
-    .flatMap(({ secret }) => [secret, ...secret.split(':').slice(1), encodeURIComponent(secret), base64(secret)])
+    .flatMap(({ secret }) => {
+      const colon = secret.indexOf(':')
+      if (colon < 0) return [secret]
+      const [user, password] = [secret.slice(0, colon), secret.slice(colon + 1)]
+      return [secret, password, base64(`\0${user}\0${password}`)]
+    })
+    .flatMap((secret) => [secret, encodeURIComponent(secret), base64(secret)])
     .filter((secret) => secret.length >= shortestRedacted)
     .toSorted((a, b) => b.length - a.length)
 

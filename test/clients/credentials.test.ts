@@ -34,4 +34,11 @@ describe('a credential', () => {
     const text = `bad token pat-na1-0123, ${Buffer.from('user:hidden-word').toString('base64')}, hidden-word`
     expect(credentials.redact(text)).toBe('bad token [redacted], [redacted], [redacted]')
   })
+
+  test('is taken out of what a mail server repeats of it', () => {
+    const { redact } = createCredentials(new Map([['MAIL', { secret: 'shop:ab:c:d', hosts: [] }]]))
+    const base64 = (text: string) => Buffer.from(text).toString('base64')
+    const text = `535 ab:c:d ${base64('ab:c:d')} ${base64('\0shop\0ab:c:d')}`
+    expect(redact(text)).toBe('535 [redacted] [redacted] [redacted]')
+  })
 })

@@ -74,3 +74,9 @@ describe('fields', () => {
     expect(boundedFields('text')).toEqual({ value: 'text' })
   })
 })
+
+test('neither nesting nor length is too much to read', () => {
+  const nested: unknown = JSON.parse(`${'['.repeat(50_000)}${']'.repeat(50_000)}`)
+  expect(boundedFields({ nested, name: 'Ann' })).toEqual({ nested: [[[['[nested too deep]']]]], name: 'Ann' })
+  expect(emailOf(`a@${'a.'.repeat(5_000_000)}!`)).toBeUndefined()
+})

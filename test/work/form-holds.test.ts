@@ -74,11 +74,12 @@ test('lets go what belongs to forms that are active again, or gone, and nothing 
   ]
   await hold(`form ${active} inactive`, 3)
   await hold('form 999999 deleted')
+  await hold('form 2147483647 deleted')
   await hold(`form ${inactive} inactive`)
   await hold(`form ${deleted} deleted`)
   await hold('version mismatch: form 1 inactive')
   await hold(`form ${active} inactive`, 1, { job: 'publish-page' })
-  expect(await release()).toBe(4)
+  expect(await release()).toBe(5)
   expect(await held()).toBe(4)
   expect(await release()).toBe(0)
 })

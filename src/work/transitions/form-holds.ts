@@ -45,7 +45,7 @@ export async function releaseForms(db: Db, jobs: readonly string[], options: For
               OR x.seen <> ${integrationsSeen(sql`g.site_id`, sql`g.type`)} THEN 1
             ELSE 0 END AS most
           FROM (
-            SELECT g.*, substring(g.reason FROM '^form ([0-9]{1,9}) (?:inactive|deleted)$')::int AS form_id,
+            SELECT g.*, substring(g.reason FROM '^form ([0-9]{1,10}) (?:inactive|deleted)$')::bigint AS form_id,
               CASE WHEN g.reason IN ${ofCrm} THEN 'crm' WHEN g.reason IN ${ofMail} THEN 'email' END AS type
             FROM groups g) g
           LEFT JOIN public.website_forms f ON f.id = g.form_id
