@@ -162,7 +162,7 @@ describe('an attempt in a lane', () => {
 
 test('an origin that only fails breaks, though no one waited there, and the failed deliveries keep their attempts', async () => {
   receiver.answer(() => ({ status: 500 }))
-  const breaker = createBreaker({ breaksAt: 2.9 })
+  const breaker = createBreaker({ breaksAt: 2.9, lastsMs: 0 })
   const items = [await owed(), await owed(), await owed()]
   const ids = items.map(({ deliveryId }) => deliveryId)
   const outcomes = [
