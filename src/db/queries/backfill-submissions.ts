@@ -10,26 +10,30 @@ export interface BackfillScope {
   since: Date | null
 }
 
-/** New submissions of a site that nothing is owed for. */
+/** New submissions of a site. */
 const ofScope = ({ siteId, since }: BackfillScope): SQL =>
-  // idx_website_forms_site_id, idx_website_form_submissions_form_id; work_unfinished_key for each submission.
+  // idx_website_forms_site_id, idx_website_form_submissions_new.
   sql`FROM public.website_forms f JOIN public.website_form_submissions s ON s.form_id = f.id
       WHERE f.site_id = ${siteId} AND s.status = 'new'
         AND (${since?.toISOString() ?? null}::timestamptz IS NULL
-             OR s.created_at >= ${since?.toISOString() ?? null}::timestamptz AT TIME ZONE 'UTC')
-        AND NOT EXISTS (SELECT FROM website_worker.work w WHERE w.job = 'create-lead' AND w.key = s.id::text
-                          AND w.state IN ('owed', 'running', 'held'))`
+             OR s.created_at >= ${since?.toISOString() ?? null}::timestamptz AT TIME ZONE 'UTC')`
 
 /** How many submissions `oweLeads` would owe a lead. */
 export async function countOwableLeads(db: Db, scope: BackfillScope): Promise<number> {
-  const { rows } = await db.execute(sql`SELECT count(*)::int AS count ${ofScope(scope)}`)
+  // As above; work_unfinished_key.
+  const { rows } = await db.execute(
+    sql`SELECT count(*)::int AS count ${ofScope(scope)}
+          AND NOT EXISTS (SELECT FROM website_worker.work w WHERE w.job = 'create-lead' AND w.key = s.id::text
+                            AND w.state IN ('owed', 'running', 'held'))`,
+  )
   return Number(rows[0]?.count ?? 0)
 }
 
 /** Owes leads for submissions that are still new, whenever they were written; a page a statement. Returns how many. */
 export async function oweLeads(db: Db, scope: BackfillScope): Promise<number> {
   for (let owed = 0, after = 0; ;) {
-    // As above, by id.
+    // As above, by id; work_unfinished_key tells what is owed already, for the planner knows nothing yet of a table that
+    // is just being filled, and would compare every row with every other.
     const { rows } = await db.execute(
       sql`WITH page AS MATERIALIZED (
             SELECT s.id, f.site_id ${ofScope(scope)} AND s.id > ${after} ORDER BY s.id LIMIT ${pageSize}),
