@@ -1,7 +1,10 @@
 /** Shares one process's requests among the remotes they go to. */
 export interface Gate {
-  /** Takes a place for a request to a remote; null when it has to wait its turn elsewhere. */
-  enter(remote: string): Promise<Leave | null>
+  /**
+   * Takes a place for a request to a remote; null when it has to wait its turn elsewhere. `isPatient`: waits longer, as
+   * long as the remote answers others. Default: false.
+   */
+  enter(remote: string, isPatient?: boolean): Promise<Leave | null>
 }
 
 /** Gives a place back once the request is over, and tells whether it was answered. */
@@ -18,6 +21,7 @@ interface Remote {
   inFlight: number
   /** Places it may use where they are free: more once it answered as many at a time. */
   earned: number
+  answers: number
   waiting: Set<() => void>
   /** Nothing has ended for as long as someone waited. */
   isStuck: boolean
@@ -25,6 +29,9 @@ interface Remote {
 
 /** What a remote may use before it has answered. */
 const firstPlaces = 8
+
+/** How often a patient request waits, while others to its remote are answered. */
+const patiences = 4
 
 /** Remotes that are remembered for what they earned. */
 const mostRemembered = 10_000
@@ -55,7 +62,7 @@ export function createGate({ capacity, patienceMs = 250 }: GateOptions): Gate {
         break
       }
     }
-    const remote = { inFlight: 0, earned: firstPlaces, waiting: new Set<() => void>(), isStuck: false }
+    const remote = { inFlight: 0, earned: firstPlaces, answers: 0, waiting: new Set<() => void>(), isStuck: false }
     remotes.set(name, remote)
     return remote
   }
@@ -69,6 +76,7 @@ export function createGate({ capacity, patienceMs = 250 }: GateOptions): Gate {
 
   function judge(remote: Remote, answered: boolean): void {
     remote.isStuck = false
+    if (answered) remote.answers++
     if (!answered) remote.earned = Math.max(firstPlaces, Math.floor(remote.earned / 2))
     else if (2 * remote.inFlight >= remote.earned)
       remote.earned = Math.min(Math.max(capacity, firstPlaces), remote.earned + 1)
@@ -101,17 +109,27 @@ export function createGate({ capacity, patienceMs = 250 }: GateOptions): Gate {
   }
 
   return {
-    enter(name) {
+    enter(name, isPatient = false) {
       const remote = remoteOf(name)
       if (remote.waiting.size === 0 && hasRoom(remote)) return Promise.resolve(take(name, remote))
       if (remote.isStuck) return Promise.resolve(null)
       return new Promise((resolve) => {
-        const timer = setTimeout(() => {
+        let times = 1
+        let seen = remote.answers
+        let timer = setTimeout(giveUpOrWait, patienceMs)
+        function giveUpOrWait() {
+          const goesOn = remote.answers > seen
+          if (goesOn && isPatient && times < patiences) {
+            times++
+            seen = remote.answers
+            timer = setTimeout(giveUpOrWait, patienceMs)
+            return
+          }
           remote.waiting.delete(admitted)
-          remote.isStuck = true
+          if (!goesOn) remote.isStuck = true
           rest(name, remote)
           resolve(null)
-        }, patienceMs)
+        }
         const admitted = () => {
           clearTimeout(timer)
           resolve(take(name, remote))

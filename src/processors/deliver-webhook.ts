@@ -85,7 +85,7 @@ export const deliverWebhookProcessor: Processor<
     if (loaded.body === null) return unsent("the event's payload was removed after its retention period")
 
     if (!hasItsTurn(loaded, rungBy)) return { kind: 'parked', lane }
-    const leave = await deps.gate.enter(lane)
+    const leave = await deps.gate.enter(lane, rungBy === null)
     if (!leave) return { kind: 'parked', lane, record: { attempt: null, news: { ...noNews, lane, parked: 1 } } }
     const at = deps.now?.() ?? new Date()
     const custom = customHeaders(loaded.headers)

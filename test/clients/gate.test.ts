@@ -117,6 +117,19 @@ describe('what finds no place', () => {
     expect(await now(gate.enter('a')), 'its place is free again').toBeTypeOf('function')
   })
 
+  test('waits on, if it is patient, as long as its remote answers others', async () => {
+    const gate = createGate({ capacity: 4, patienceMs: 250 })
+    const { leaves, next } = await fill(gate, 'a')
+    const [patient, impatient] = [gate.enter('a', true), gate.enter('a')]
+    await vi.advanceTimersByTimeAsync(200)
+    leaves[0]?.(true)
+    expect(await now(next), 'whoever came first').toBeTypeOf('function')
+    await vi.advanceTimersByTimeAsync(50)
+    expect([await now(patient), await now(impatient)]).toEqual(['waits', null])
+    await vi.advanceTimersByTimeAsync(250)
+    expect(await now(patient), 'nothing more was answered').toBeNull()
+  })
+
   test('may wait again once something of its remote has ended', async () => {
     const gate = createGate({ capacity: 4, patienceMs: 250 })
     const { leaves } = await fill(gate, 'a')
