@@ -106,6 +106,11 @@ async function settleOpen(
   await integrationWorks(db, submission, 'crm')
   if (search.kind === 'unavailable')
     return again(deps.leads, attempt, `could not search for the lead: ${search.error}`, search.retryAfterMs)
+  // No call makes more than one.
+  if (search.leadIds.length > lead.attempts) {
+    const error = `the CRM finds ${search.leadIds.length} leads of one reference after ${lead.attempts} calls: it does not search by reference`
+    return holdForIntegration(db, submission, 'crm', integration.id, error)
+  }
   const [leadId, ...duplicates] = search.leadIds
   if (leadId !== undefined) {
     if (duplicates.length > 0)

@@ -204,6 +204,24 @@ describe('before a lead is made again', () => {
     expect(stack.crm.posts).toBe(2)
   })
 
+  test("a CRM that answers a search with all it has is held, and no other's lead is taken", async () => {
+    await start()
+    await stack.integration()
+    stack.crm.onPost((n) => (n === 1 ? 'make-and-drop' : 'make'))
+    stack.crm.onSearch({ status: 200, body: '{"items":[{"id":7},{"id":8}]}' })
+    await stack.submit(await stack.form())
+    await eventually(async () =>
+      expect(await firstItem()).toMatchObject({
+        state: 'held',
+        lastError: expect.stringContaining('does not search by reference'),
+      }),
+    )
+    stack.crm.onSearch(undefined)
+    await stack.db.execute(sql`UPDATE website_integrations SET config = config || '{"mended": true}'`)
+    await allEnded({ converted: 1 })
+    expect(stack.crm.posts).toBe(1)
+  })
+
   test('a search that fails is tried again', async () => {
     await start()
     await stack.integration()
