@@ -118,7 +118,8 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
     freshConnections: true,
   })
   releasers.add('connections to CRMs', caller.close)
-  const credentials = createCredentials(config.CREDENTIALS)
+  const smtp = config.SMTP_URL === undefined ? undefined : readSmtpUrl(config.SMTP_URL)
+  const credentials = createCredentials(config.CREDENTIALS, smtp?.auth ? [`${smtp.auth.user}:${smtp.auth.pass}`] : [])
   const retry = jobs.find((job) => job.name === 'deliver-webhook')?.retry ?? catalog['deliver-webhook'].retry
   // The rows of one run that someone has locked must not hold up the others.
   const itemsDb = parts.open({ max: 8, lockTimeoutMs: 200, byKey: true })
@@ -137,7 +138,7 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
         mail: {
           mailer: createMailer({ guard }),
           credentials,
-          ...(config.SMTP_URL && { server: readSmtpUrl(config.SMTP_URL) }),
+          ...(smtp && { server: smtp }),
           ...(config.MAIL_FROM && { from: config.MAIL_FROM }),
         },
         gate: createGate({ capacity: config.WEBHOOK_CONCURRENCY }),

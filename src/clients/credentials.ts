@@ -9,16 +9,28 @@ export interface Credentials {
 }
 
 const shown = (name: string) => JSON.stringify(name.slice(0, 64))
-/** Shorter ones would also blot out innocent words. */
+/** Shorter ones, and shorter beginnings, would also blot out innocent words. */
 const shortestRedacted = 4
+const shortestBeginning = 6
 
-/** Whoever edits a row can name a secret, but not send it anywhere: a host must be listed for it by whoever runs the worker. */
+/** A text that was cut in the middle of a secret: what is left of it at the end. */
+function withoutBeginning(text: string, secret: string): string {
+  for (let length = secret.length - 1; length >= shortestBeginning; length--)
+    if (text.endsWith(secret.slice(0, length))) return `${text.slice(0, -length)}[redacted]`
+  return text
+}
+
+/**
+ * Whoever edits a row can name a secret, but not send it anywhere: a host must be listed for it by whoever runs the worker.
+ * `others` (`user:password` or a token) can't be named at all, and are taken out of texts like these.
+ */
 export function createCredentials(
   known: ReadonlyMap<string, { secret: string; hosts: readonly string[] }> = new Map(),
+  others: readonly string[] = [],
 ): Credentials {
   // Also the password of user:password alone, and each as it stands in basic authentication, in SMTP's, or in a URL.
-  const secrets = [...known.values()]
-    .flatMap(({ secret }) => {
+  const secrets = [...[...known.values()].map(({ secret }) => secret), ...others]
+    .flatMap((secret) => {
       const colon = secret.indexOf(':')
       if (colon < 0) return [secret]
       const [user, password] = [secret.slice(0, colon), secret.slice(colon + 1)]
@@ -39,7 +51,8 @@ export function createCredentials(
         throw new AppError('refused', `credentials: ${host} is not listed in CREDENTIAL_${name}_HOSTS`)
       return credential.secret
     },
-    redact: (text) => secrets.reduce((rest, secret) => rest.replaceAll(secret, '[redacted]'), text),
+    redact: (text) =>
+      secrets.reduce((rest, secret) => withoutBeginning(rest.replaceAll(secret, '[redacted]'), secret), text),
   }
 }
 

@@ -41,4 +41,14 @@ describe('a credential', () => {
     const text = `535 ab:c:d ${base64('ab:c:d')} ${base64('\0shop\0ab:c:d')}`
     expect(redact(text)).toBe('535 [redacted] [redacted] [redacted]')
   })
+  test('is taken out of a text that was cut in the middle of it', () => {
+    expect(credentials.redact('bad token pat-na1-01')).toBe('bad token [redacted]')
+    expect(credentials.redact('a pat'), 'innocent').toBe('a pat')
+  })
+
+  test('of the worker itself is taken out too, and can not be named', () => {
+    const { redact, secretFor } = createCredentials(new Map(), ['mailer:s3cret-word'])
+    expect(redact('535 s3cret-word')).toBe('535 [redacted]')
+    expect(() => secretFor('SMTP_URL', at('https://api.example/'))).toThrow('not set')
+  })
 })
