@@ -114,6 +114,18 @@ export function sharedIndexes(deliveryWatermark: number): SharedIndex[] {
       'website_form_submissions',
       `USING btree (id) WHERE ((status)::text = 'new'::text)`,
     ),
+    // Products that ask to be synced.
+    ourIndex(
+      'idx_website_products_pending',
+      'website_products',
+      `USING btree (site_id, id) WHERE (((sync_status)::text = 'pending'::text) AND (deleted_at IS NULL))`,
+    ),
+    // Orders that the ERP doesn't know of.
+    ourIndex(
+      'idx_website_orders_unpushed',
+      'website_orders',
+      'USING btree (site_id, id) WHERE ((erp_order_id IS NULL) AND (erp_order_ref IS NULL))',
+    ),
     {
       ...ourIndex(
         ledgerIndexName,

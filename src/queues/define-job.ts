@@ -13,6 +13,8 @@ export interface JobDefinition<Name extends string = string, Schema extends z.Zo
   schema: Schema
   /** Payload fields whose values, joined by `:`, tell two items apart. */
   key: readonly (keyof z.infer<Schema> & string)[]
+  /** Optional payload fields that tell items apart, too, where they are there; lists count as a whole. Default: none. */
+  optionalKey?: readonly (keyof z.infer<Schema> & string)[]
   /** Payload field that names a row of the shared schema; it must exist, and gives the item its site. Default: none. */
   subject?: { field: keyof z.infer<Schema> & string; table: string }
   /** Payload field that says when it is due; whoever asks is told the instant. Default: none, it is due at once. */

@@ -44,6 +44,15 @@ const catalog: JobDefinition[] = [
     key: ['siteId', 'mode'],
     subject: { field: 'siteId', table: 'website_sites' },
   }),
+  defineJob({
+    ...shared,
+    name: 'sync-stock',
+    domain: 'erp',
+    schema: z.object({ siteId: z.int(), force: z.boolean().optional(), skus: z.array(z.string()).optional() }),
+    key: ['siteId'],
+    optionalKey: ['force', 'skus'],
+    subject: { field: 'siteId', table: 'website_sites' },
+  }),
   defineJob({ ...shared, name: 'tidy', domain: 'maintenance', schema: z.object({}), key: [], scope: 'ops' }),
 ]
 
@@ -102,6 +111,19 @@ test('finds the site of a submission through its form, and takes a site for itse
     [String(submission!.id), siteId, `create-lead ${submission!.id}`],
     [`${siteId}:full`, siteId, `sync-products ${siteId}:full`],
   ])
+})
+
+test('tells items apart by optional fields where they are there', async () => {
+  const plain = await enqueue('sync-stock', { siteId })
+  expect(await enqueue('sync-stock', { siteId, force: null })).toBe(plain)
+  const some = await enqueue('sync-stock', { siteId, skus: ['A', 'B'] })
+  expect(await enqueue('sync-stock', { skus: ['A', 'B'], siteId })).toBe(some)
+  await enqueue('sync-stock', { siteId, skus: ['A'] })
+  await enqueue('sync-stock', { siteId, force: true })
+  const keys = (await workOf(database.db, 'sync-stock')).map((item) => item.key)
+  expect(new Set(keys).size).toBe(4)
+  expect(keys).toContain(String(siteId))
+  expect(keys).toContain(`${siteId}:force=true`)
 })
 
 test('returns the unfinished item with the same key, and a new one once that has ended', async () => {

@@ -87,7 +87,7 @@ export async function registerJobs(db: Db | Tx, catalog: readonly JobDefinition[
   const rows = catalog.map((job) => ({
     job: job.name,
     domain: job.domain,
-    key_fields: job.key,
+    key_fields: [...job.key, ...(job.optionalKey ?? []).map((field) => `${field}?`)],
     subject_field: job.subject?.field ?? null,
     subject_table: job.subject?.table ?? null,
     is_public: (job.scope ?? 'enqueue') === 'enqueue',

@@ -6,18 +6,12 @@ import {
   index,
   integer,
   jsonb,
-  pgSchema,
   primaryKey,
   text,
-  timestamp,
   uniqueIndex,
   uuid,
 } from 'drizzle-orm/pg-core'
-
-/** Everything only the worker reads; the shared `website_*` tables live in `public`. */
-export const workerSchema = pgSchema('website_worker')
-
-const instant = (name: string) => timestamp(name, { withTimezone: true, mode: 'date' })
+import { instant, workerSchema } from './worker-schema.ts'
 
 /** Work items: one row per owed run of a job. Changed only by `src/work/transitions.ts`. */
 export const work = workerSchema.table(

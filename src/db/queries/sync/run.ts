@@ -1,0 +1,54 @@
+import { sql } from 'drizzle-orm'
+import { AppError } from '../../../errors.ts'
+import type { SyncMode, SyncType } from '../../../erp.ts'
+import type { Tx } from '../../client.ts'
+
+/** A run of one stream of one site, as its steps see it. */
+export interface SyncRun {
+  runId: number
+  siteId: number
+  type: SyncType
+  mode: SyncMode
+  /** Whoever holds it may write. */
+  token: string
+  /** Lets the mass-change brake pass. */
+  force: boolean
+  /** The site's first import: no events about it. */
+  isFirst: boolean
+  /** The ERP has a price stream: products bring their price only when they are new. */
+  hasPriceStream: boolean
+  /** Orders are pushed: what they took and the ERP doesn't know of yet is taken off its stock. */
+  pushesOrders: boolean
+  /** Fields that the ERP writes, of those that can be left to the shop. Null: all. */
+  fields: readonly string[] | null
+  /** How far an apply that was broken off had come. */
+  appliedThrough: number
+}
+
+/** What a run would do, for the mass-change brake. */
+export interface Judgement {
+  /** Products of the site that are not deleted. */
+  products: number
+  /** Of those: price to zero, stock to zero, to inactive. */
+  losingPrice: number
+  losingStock: number
+  deactivated: number
+}
+
+/** What a run did, by word; e.g. `inserted`, `updated`, `unchanged`, `stale`, `unknown`, `deactivated`, `quarantined`. */
+export type ApplyCounts = Readonly<Record<string, number>>
+
+/** Locks the run's row, so that only its holder writes. @throws AppError `conflict` when another process has taken it over */
+export async function fence(tx: Tx, { runId, token }: Pick<SyncRun, 'runId' | 'token'>): Promise<void> {
+  // Primary key.
+  const { rowCount } = await tx.execute(
+    sql`SELECT FROM website_worker.sync_runs WHERE id = ${runId} AND token = ${token}::uuid AND state = 'running' FOR UPDATE`,
+  )
+  if (rowCount === 0) throw new AppError('conflict', `Run ${runId} was taken over`)
+}
+
+/** Notes, in the transaction that wrote it, up to where the run is applied. */
+export async function noteApplied(tx: Tx, { runId }: Pick<SyncRun, 'runId'>, through: number): Promise<void> {
+  // Primary key.
+  await tx.execute(sql`UPDATE website_worker.sync_runs SET applied_through = ${through} WHERE id = ${runId}`)
+}
