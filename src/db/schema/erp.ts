@@ -69,7 +69,7 @@ export const syncRuns = workerSchema.table(
   ],
 )
 
-/** How far each stream of a site has been read. */
+/** How far each stream of a site has been read, and how it fares. */
 export const syncCheckpoints = workerSchema.table(
   'sync_checkpoints',
   {
@@ -77,8 +77,17 @@ export const syncCheckpoints = workerSchema.table(
     type: text('type').notNull(),
     source: text('source').notNull(),
     checkpoint: text('checkpoint'),
-    /** When the last full run that was applied began. */
+    /** When the last full run that was applied began; null before the first. */
     fullAt: instant('full_at'),
+    succeededAt: instant('succeeded_at'),
+    failedAt: instant('failed_at'),
+    /** Of the last failure, while nothing has succeeded since. */
+    error: text('error'),
+    /** When that was last written to website_sync_logs. */
+    loggedAt: instant('logged_at'),
+    /** Rows that differed from the ERP's at the last audit. */
+    drift: integer('drift'),
+    auditedAt: instant('audited_at'),
     changedAt: instant('changed_at').notNull().defaultNow(),
   },
   (t) => [primaryKey({ columns: [t.siteId, t.type] })],
@@ -150,10 +159,17 @@ export const erpPrices = workerSchema.table(
     sku: text('sku').notNull(),
     price: money('price').notNull(),
     compareAtPrice: money('compare_at_price'),
+    /** False: the ERP never said, and it is the shop's. */
+    saysCompareAt: boolean('says_compare_at').notNull().default(false),
     version: numeric('version').notNull(),
   },
   (t) => [primaryKey({ columns: [t.siteId, t.sku] })],
 )
+
+/** Variants that the ERP no longer has and that stay because carts or orders name them: their stock is 0, whatever it says. */
+export const retiredVariants = workerSchema.table('retired_variants', {
+  variantId: integer('variant_id').primaryKey(),
+})
 
 /** Records that could not be taken, until the ERP sends them right. */
 export const syncQuarantine = workerSchema.table(
@@ -197,7 +213,7 @@ export const productChanges = workerSchema.table(
     changed: text('changed').array().notNull(),
     at: instant('at').notNull().defaultNow(),
   },
-  (t) => [index('product_changes_site').on(t.siteId, t.id)],
+  (t) => [index('product_changes_product').on(t.siteId, t.productId)],
 )
 
 /** What the ERP, or a product marked as pending, asks to be synced; append-only until a run takes it. */
@@ -218,6 +234,11 @@ export const erpPushes = workerSchema.table(
   'erp_pushes',
   {
     id: text('id').primaryKey(),
+    /** SHA-256 (hex) over what it said, to tell a repeated push from another one. */
+    hash: text('hash').notNull(),
+    /** The work item it was answered with. */
+    job: text('job').notNull(),
+    workId: bigint('work_id', { mode: 'number' }).notNull(),
     at: instant('at').notNull().defaultNow(),
   },
   (t) => [index('erp_pushes_at').on(t.at)],
