@@ -109,8 +109,15 @@ export const syncStaging = workerSchema.table(
     quantity: integer('quantity'),
     price: money('price'),
     compareAtPrice: money('compare_at_price'),
+    /** Why it can't be applied, though it is valid by itself; empty: it gives way in silence. */
+    refusal: text('refusal'),
   },
-  (t) => [primaryKey({ columns: [t.runId, t.n] })],
+  (t) => [
+    primaryKey({ columns: [t.runId, t.n] }),
+    uniqueIndex('sync_staging_erp_id')
+      .on(t.runId, t.erpId)
+      .where(sql`erp_id IS NOT NULL`),
+  ],
 )
 
 /** The ERP's ids of our rows, as the ERP writes them. */
@@ -133,8 +140,16 @@ export const erpProducts = workerSchema.table(
     productId: integer('product_id').primaryKey(),
     siteId: integer('site_id').notNull(),
     version: numeric('version').notNull(),
-    /** MD5 by field, of what the ERP sent: `{name, description, shortDescription, images, attributes, categories}`. */
+    /** MD5 by field of what the ERP sent: `name`, `description`, `shortDescription`, `images`, `attributes`. */
     hashes: jsonb('hashes').notNull(),
+    /** `gone`: the ERP no longer has it. */
+    status: text('status', { enum: ['active', 'inactive', 'draft', 'gone'] }).notNull(),
+    /** The status that the row had when it last agreed with the ERP's: while it still has it, the shop has not chosen another. */
+    shopStatus: text('shop_status'),
+    /** SKUs of the variants that it has from the ERP. */
+    variants: text('variants').array().notNull(),
+    /** Slugs of the categories that it has from the ERP, the primary one first. */
+    categories: text('categories').array(),
   },
   (t) => [index('erp_products_site').on(t.siteId)],
 )
@@ -169,6 +184,8 @@ export const erpPrices = workerSchema.table(
 /** Variants that the ERP no longer has and that stay because carts or orders name them: their stock is 0, whatever it says. */
 export const retiredVariants = workerSchema.table('retired_variants', {
   variantId: integer('variant_id').primaryKey(),
+  /** The shop's, for when the ERP has it again. */
+  inventoryPolicy: text('inventory_policy'),
 })
 
 /** Records that could not be taken, until the ERP sends them right. */

@@ -1,0 +1,8 @@
+-- What the ERP last said of a product, and which staged record gives way to another.
+ALTER TABLE "website_worker"."erp_products" ADD COLUMN "status" text NOT NULL;--> statement-breakpoint
+ALTER TABLE "website_worker"."erp_products" ADD COLUMN "shop_status" text;--> statement-breakpoint
+ALTER TABLE "website_worker"."erp_products" ADD COLUMN "variants" text[] NOT NULL;--> statement-breakpoint
+ALTER TABLE "website_worker"."erp_products" ADD COLUMN "categories" text[];--> statement-breakpoint
+ALTER TABLE "website_worker"."retired_variants" ADD COLUMN "inventory_policy" text;--> statement-breakpoint
+ALTER TABLE "website_worker"."sync_staging" ADD COLUMN "refusal" text;--> statement-breakpoint
+CREATE UNIQUE INDEX "sync_staging_erp_id" ON "website_worker"."sync_staging" USING btree ("run_id","erp_id") WHERE erp_id IS NOT NULL;
