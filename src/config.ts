@@ -3,7 +3,16 @@ import { z } from 'zod'
 import { AppError } from './errors.ts'
 import { parseRetrySchedule } from './queues/retry-schedule.ts'
 
-const secrets = ['DATABASE_URL', 'REDIS_URL', 'API_KEYS', 'BOARD_USERS', 'SMTP_URL'] as const
+const secrets = [
+  'DATABASE_URL',
+  'REDIS_URL',
+  'API_KEYS',
+  'BOARD_USERS',
+  'SMTP_URL',
+  'ERP_TOKEN',
+  'ERP_PASSWORD',
+  'ERP_WEBHOOK_SECRET',
+] as const
 
 const integer = (min: number, max: number) => z.coerce.number().int().min(min).max(max)
 
@@ -70,6 +79,18 @@ const mailFrom = z.string().regex(/^(?:[^<>\r\n"]*<[^\s<>@,]+@[^\s<>@,]+>|[^\s<>
   error: 'expected an address like shop@example.com or Shop <shop@example.com>',
 })
 
+const erpUrl = z
+  .url({ protocol: /^https?$/, error: 'expected http(s)://host/path' })
+  .refine((url) => !URL.canParse(url) || (new URL(url).username === '' && new URL(url).password === ''), {
+    error: 'must hold no user or password; set ERP_TOKEN',
+  })
+
+const oneLine = z.string().regex(/^[\x20-\x7E]+$/, { error: 'a secret is one line of printable ASCII' })
+
+const signingSecrets = oneLine.refine((text) => text.split(' ').every((secret) => secret.length >= 16), {
+  error: 'a secret has at least 16 characters; several are separated by one space',
+})
+
 const retrySchedule = z.string().transform((text, context) => {
   try {
     return parseRetrySchedule(text)
@@ -97,6 +118,13 @@ const schema = z.object({
   OUTBOUND_ALLOW_CIDRS: cidrs.default([]),
   CRM_TIMEOUT_MS: integer(100, 120_000).default(15_000),
   CRM_SETTLE_MS: integer(100, 3_600_000).default(30_000),
+  ERP_PROVIDER: z.enum(['http', 'tryton']).default('http'),
+  ERP_URL: erpUrl.optional(),
+  ERP_TOKEN: oneLine.optional(),
+  ERP_USER: z.string().max(255).optional(),
+  ERP_PASSWORD: oneLine.optional(),
+  ERP_WEBHOOK_SECRET: signingSecrets.optional(),
+  ERP_TIMEOUT_MS: integer(100, 120_000).default(30_000),
   SMTP_URL: smtpUrl.optional(),
   MAIL_FROM: mailFrom.optional(),
   RETENTION_PAYLOADS_DAYS: integer(1, 36_500).default(30),

@@ -21,6 +21,11 @@ describe('the environment', () => {
       WEBHOOK_RETRY_SCHEDULE: '5x',
       OUTBOUND_ALLOW_CIDRS: '10.0.0.0/8 nonsense',
       CRM_TIMEOUT_MS: '0',
+      ERP_PROVIDER: 'sap',
+      ERP_URL: 'https://user:secret@erp.example/',
+      ERP_TOKEN: 'two\nlines',
+      ERP_WEBHOOK_SECRET: 'short',
+      ERP_TIMEOUT_MS: '1',
       SMTP_URL: 'http://mail.example',
       MAIL_FROM: 'Shop <shop@example.com>\r\nBcc: <x@example.com>',
       CREDENTIAL_HUBSPOT: 'secret',
@@ -39,6 +44,21 @@ describe('the environment', () => {
     expect(parseConfig({}).RETENTION_DELIVERIES_DAYS).toBeUndefined()
     expect(parseConfig({ RETENTION_DELIVERIES_DAYS: '90' })).toMatchObject({ RETENTION_DELIVERIES_DAYS: 90 })
     expect(() => parseConfig({ RETENTION_DELIVERIES_DAYS: '0' })).toThrow('RETENTION_DELIVERIES_DAYS')
+  })
+
+  test('names the ERP, and the secrets its pushes are signed with', () => {
+    expect(parseConfig({})).toMatchObject({ ERP_PROVIDER: 'http', ERP_TIMEOUT_MS: 30_000 })
+    expect(parseConfig({}).ERP_URL).toBeUndefined()
+    const config = parseConfig({
+      ERP_URL: 'https://erp.example/api?tenant=3',
+      ERP_TOKEN: ' t0ken ',
+      ERP_WEBHOOK_SECRET: 'whsec_b2xkb2xkb2xk whsec_bmV3bmV3bmV3',
+    })
+    expect(config).toMatchObject({
+      ERP_URL: 'https://erp.example/api?tenant=3',
+      ERP_TOKEN: 't0ken',
+      ERP_WEBHOOK_SECRET: 'whsec_b2xkb2xkb2xk whsec_bmV3bmV3bmV3',
+    })
   })
 
   test('gives keys and users their parts', () => {
