@@ -1,0 +1,87 @@
+import { sql, type SQL } from 'drizzle-orm'
+import type { ErpLevel } from '../../../erp.ts'
+import type { Db, Tx } from '../../client.ts'
+import type { SyncRun } from './run.ts'
+
+/** Staged rows after one ordinal and up to another. */
+export interface StagedRange {
+  after: number
+  through: number
+}
+
+/** What a range of staged records is, by SKU. */
+export interface RangeCounts {
+  /** SKUs that the site sells. */
+  known: number
+  /** SKUs that it doesn't. */
+  unknown: number
+  /** SKUs of which something newer is known already. */
+  stale: number
+}
+
+/** The staged records `l` of a range. Primary key of staging; a SKU that came again later in the run has lost its name. */
+export const stagedBetween = ({ runId }: Pick<SyncRun, 'runId'>, kind: string, range?: StagedRange): SQL => sql`(
+  SELECT * FROM website_worker.sync_staging
+  WHERE run_id = ${runId} AND kind = ${kind} AND sku IS NOT NULL
+    ${range ? sql`AND n > ${range.after} AND n <= ${range.through}` : sql``}) AS l`
+
+/** Keeps a page of levels in the run's staging, from an ordinal on. */
+export async function stageLevels(tx: Tx, run: SyncRun, levels: readonly ErpLevel[], first: number): Promise<void> {
+  if (levels.length === 0) return
+  await tx.execute(
+    sql`INSERT INTO website_worker.sync_staging (run_id, n, kind, sku, version, quantity)
+        SELECT ${run.runId}, ${first} + l.at - 1, 'level', l.sku, l.version, l.quantity
+        FROM ROWS FROM (json_to_recordset(${JSON.stringify(levels)}::json) AS (sku text, version numeric, quantity int))
+          WITH ORDINALITY AS l(sku, version, quantity, at)`,
+  )
+}
+
+/**
+ * Leaves each SKU of a run one staged record, the one of the highest version and of these the last; the others lose their
+ * SKU. Doing it again changes nothing.
+ */
+export async function nameOnce(db: Db | Tx, { runId }: Pick<SyncRun, 'runId'>, kind: 'level' | 'price'): Promise<void> {
+  // Primary key of staging.
+  await db.execute(
+    sql`UPDATE website_worker.sync_staging s SET sku = NULL
+        FROM (
+          SELECT n, row_number() OVER (PARTITION BY sku ORDER BY version DESC, n DESC) AS place
+          FROM website_worker.sync_staging WHERE run_id = ${runId} AND kind = ${kind} AND sku IS NOT NULL) d
+        WHERE s.run_id = ${runId} AND s.n = d.n AND d.place > 1`,
+  )
+}
+
+/** Remembers what the ERP says in a range, where that isn't older than what it said before. */
+export async function keepLevels(tx: Tx, run: SyncRun, range: StagedRange): Promise<RangeCounts> {
+  const { siteId } = run
+  // Primary keys of staging and erp_stock; idx_website_product_variants_sku, primary key of products. What stands there is
+  // updated and the rest inserted, since nobody else writes at the same time.
+  const { rows } = await tx.execute(
+    sql`WITH page AS MATERIALIZED (
+          SELECT l.sku, l.quantity, l.version, s.version AS had, s.quantity AS was
+          FROM ${stagedBetween(run, 'level', range)}
+          LEFT JOIN website_worker.erp_stock s ON s.site_id = ${siteId} AND s.sku = l.sku),
+        updated AS (
+          UPDATE website_worker.erp_stock s SET quantity = k.quantity, version = k.version
+          FROM page k WHERE s.site_id = ${siteId} AND s.sku = k.sku
+            AND (k.version > k.had OR k.version = k.had AND k.quantity <> k.was)),
+        inserted AS (
+          INSERT INTO website_worker.erp_stock (site_id, sku, quantity, version)
+          SELECT ${siteId}, k.sku, k.quantity, k.version FROM page k WHERE k.had IS NULL)
+        SELECT count(*) FILTER (WHERE k.sold)::int AS known, count(*) FILTER (WHERE NOT k.sold)::int AS unknown,
+          count(*) FILTER (WHERE k.version < k.had)::int AS stale
+        FROM (
+          SELECT page.*, EXISTS (
+            SELECT FROM public.website_product_variants v
+            JOIN public.website_products p ON p.id = v.product_id AND p.site_id = ${siteId} AND p.deleted_at IS NULL
+            WHERE v.sku = page.sku) AS sold
+          FROM page) k`,
+  )
+  return rows[0] as unknown as RangeCounts
+}
+
+/** Lets whatever the ERP says of a site's stock next count as newer: it was restored from a backup. */
+export async function forgetStockVersions(db: Db | Tx, siteId: number): Promise<void> {
+  // Primary key.
+  await db.execute(sql`UPDATE website_worker.erp_stock SET version = '-Infinity' WHERE site_id = ${siteId}`)
+}

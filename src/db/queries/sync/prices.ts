@@ -1,0 +1,181 @@
+import { sql, type SQL } from 'drizzle-orm'
+import type { ErpPrice } from '../../../erp.ts'
+import type { Db, Tx } from '../../client.ts'
+import type { ProductChange } from './changes.ts'
+import { stagedBetween, type RangeCounts, type StagedRange } from './levels.ts'
+import type { SyncRun } from './run.ts'
+
+type PriceRun = Pick<SyncRun, 'runId' | 'siteId'>
+
+const ints = (values: readonly number[]) => sql`${sql.param(values)}::int[]`
+
+/** Keeps a page of prices in the run's staging, from an ordinal on; `doc` says whether the ERP spoke of a compare-at price. */
+export async function stagePrices(tx: Tx, run: SyncRun, prices: readonly ErpPrice[], first: number): Promise<void> {
+  if (prices.length === 0) return
+  const rows = prices.map((price) => ({ ...price, says: price.compareAtPrice === undefined ? null : true }))
+  await tx.execute(
+    sql`INSERT INTO website_worker.sync_staging (run_id, n, kind, sku, version, price, compare_at_price, doc)
+        SELECT ${run.runId}, ${first} + p.at - 1, 'price', p.sku, p.version, p.price, p.compare, p.says
+        FROM ROWS FROM (json_to_recordset(${JSON.stringify(rows)}::json)
+            AS (sku text, version numeric, price numeric, "compareAtPrice" numeric, says jsonb))
+          WITH ORDINALITY AS p(sku, version, price, compare, says, at)`,
+  )
+}
+
+/** Remembers what the ERP says in a range, where that isn't older than what it said before. */
+export async function keepPrices(tx: Tx, run: SyncRun, range: StagedRange): Promise<RangeCounts> {
+  const { siteId } = run
+  // Primary keys of staging and erp_prices; website_products_site_id_sku_key, idx_website_product_variants_sku and the
+  // primary key of products. A compare-at price that the ERP is silent about stays as it was said last.
+  const { rows } = await tx.execute(
+    sql`WITH page AS MATERIALIZED (
+          SELECT l.sku, l.price, l.version, l.doc IS NOT NULL OR coalesce(e.says_compare_at, false) AS says,
+            CASE WHEN l.doc IS NULL THEN e.compare_at_price ELSE l.compare_at_price END AS compare,
+            e.version AS had, e.price AS had_price, e.compare_at_price AS had_compare, e.says_compare_at AS had_said
+          FROM ${stagedBetween(run, 'price', range)}
+          LEFT JOIN website_worker.erp_prices e ON e.site_id = ${siteId} AND e.sku = l.sku),
+        updated AS (
+          UPDATE website_worker.erp_prices e
+          SET price = k.price, compare_at_price = k.compare, says_compare_at = k.says, version = k.version
+          FROM page k WHERE e.site_id = ${siteId} AND e.sku = k.sku AND (k.version > k.had OR k.version = k.had
+            AND (k.price, k.compare, k.says) IS DISTINCT FROM (k.had_price, k.had_compare, k.had_said))),
+        inserted AS (
+          INSERT INTO website_worker.erp_prices (site_id, sku, price, compare_at_price, says_compare_at, version)
+          SELECT ${siteId}, k.sku, k.price, k.compare, k.says, k.version FROM page k WHERE k.had IS NULL)
+        SELECT count(*) FILTER (WHERE k.sold)::int AS known, count(*) FILTER (WHERE NOT k.sold)::int AS unknown,
+          count(*) FILTER (WHERE k.version < k.had)::int AS stale
+        FROM (
+          SELECT page.*, EXISTS (
+            SELECT FROM public.website_products p
+            WHERE p.site_id = ${siteId} AND p.sku = page.sku AND p.deleted_at IS NULL
+          ) OR EXISTS (
+            SELECT FROM public.website_product_variants v
+            JOIN public.website_products p ON p.id = v.product_id AND p.site_id = ${siteId} AND p.deleted_at IS NULL
+            WHERE v.sku = page.sku) AS sold
+          FROM page) k`,
+  )
+  return rows[0] as unknown as RangeCounts
+}
+
+/** Lets whatever the ERP says of a site's prices next count as newer: it was restored from a backup. */
+export async function forgetPriceVersions(db: Db | Tx, siteId: number): Promise<void> {
+  // Primary key.
+  await db.execute(sql`UPDATE website_worker.erp_prices SET version = '-Infinity' WHERE site_id = ${siteId}`)
+}
+
+/** Joins rows `t` to what the ERP last said of their SKUs, `e`, where that differs; silence about a compare-at price is none. */
+const otherPrice = ({ siteId }: PriceRun): SQL => sql`
+  JOIN website_worker.erp_prices e ON e.site_id = ${siteId} AND e.sku = t.sku
+    AND (t.price IS DISTINCT FROM e.price OR e.says_compare_at AND t.compare_at_price IS DISTINCT FROM e.compare_at_price)`
+
+/** A variant `t` that has no price of its own and its product's SKU costs what the product `p` costs. */
+export const ownPrice: SQL = sql`(t.price IS NOT NULL OR t.sku <> p.sku)`
+
+const otherProducts = (run: PriceRun, which: SQL): SQL => sql`
+  SELECT t.id, t.id AS product_id, t.price AS was, t.compare_at_price AS compare_was, e.price, e.compare_at_price,
+    e.says_compare_at
+  FROM public.website_products t ${otherPrice(run)}
+  WHERE t.site_id = ${run.siteId} AND t.deleted_at IS NULL AND ${which}`
+
+const otherVariants = (run: PriceRun, which: SQL): SQL => sql`
+  SELECT t.id, t.product_id, t.price AS was, t.compare_at_price AS compare_was, e.price, e.compare_at_price,
+    e.says_compare_at
+  FROM public.website_product_variants t ${otherPrice(run)}
+  JOIN public.website_products p ON p.id = t.product_id AND p.site_id = ${run.siteId} AND p.deleted_at IS NULL
+  WHERE ${ownPrice} AND ${which}`
+
+/** Rows whose price has to change: those that are locked now, and how many someone else has locked. */
+export interface LockedPrices {
+  productIds: number[]
+  variantIds: number[]
+  busy: number
+}
+
+/** Locks the products and variants of a range's SKUs whose prices have to change; waits for nobody. */
+export async function lockPrices(tx: Tx, run: PriceRun, range: StagedRange): Promise<LockedPrices> {
+  const ofPage = sql`t.sku IN (SELECT page.sku FROM page)`
+  // Primary keys of staging and erp_prices, website_products_site_id_sku_key, idx_website_product_variants_sku; primary keys.
+  const { rows } = await tx.execute(
+    sql`WITH page AS MATERIALIZED (SELECT DISTINCT sku FROM ${stagedBetween(run, 'price', range)}),
+        products AS MATERIALIZED (${otherProducts(run, ofPage)}),
+        variants AS MATERIALIZED (${otherVariants(run, ofPage)}),
+        locked_products AS MATERIALIZED (
+          SELECT t.id FROM public.website_products t WHERE t.id = ANY (ARRAY(SELECT products.id FROM products))
+          FOR NO KEY UPDATE SKIP LOCKED),
+        locked_variants AS MATERIALIZED (
+          SELECT t.id FROM public.website_product_variants t WHERE t.id = ANY (ARRAY(SELECT variants.id FROM variants))
+          FOR NO KEY UPDATE SKIP LOCKED)
+        SELECT ARRAY(SELECT l.id FROM locked_products l) AS "productIds",
+          ARRAY(SELECT l.id FROM locked_variants l) AS "variantIds",
+          (SELECT count(*) FROM products)::int + (SELECT count(*) FROM variants)::int AS wanted`,
+  )
+  const { productIds, variantIds, wanted } = rows[0] as { productIds: number[]; variantIds: number[]; wanted: number }
+  return { productIds, variantIds, busy: wanted - productIds.length - variantIds.length }
+}
+
+/** What became of prices: the rows that were written, and what changed about which product. */
+export interface WrittenPrices {
+  rows: number
+  skus: Set<string>
+  changes: ProductChange[]
+}
+
+const setPrices = (table: SQL, wanted: SQL, more: SQL): SQL => sql`
+  WITH wanted AS MATERIALIZED (${wanted})
+  UPDATE ${table} t SET price = w.price,
+    compare_at_price = CASE WHEN w.says_compare_at THEN w.compare_at_price ELSE t.compare_at_price END ${more}
+  FROM wanted w WHERE t.id = w.id
+  RETURNING w.product_id AS "productId", t.sku, w.was IS DISTINCT FROM w.price AS price,
+    w.says_compare_at AND w.compare_was IS DISTINCT FROM w.compare_at_price AS compare`
+
+async function write(tx: Tx, run: PriceRun, ofProducts: SQL, ofVariants: SQL): Promise<WrittenPrices> {
+  const synced = sql`, last_synced_at = now() AT TIME ZONE 'UTC'`
+  const statements = [
+    setPrices(sql`public.website_products`, otherProducts(run, ofProducts), synced),
+    setPrices(sql`public.website_product_variants`, otherVariants(run, ofVariants), sql``),
+  ]
+  const written: WrittenPrices = { rows: 0, skus: new Set(), changes: [] }
+  const changed = new Map<number, Set<string>>()
+  for (const statement of statements) {
+    // Primary keys of products, variants and erp_prices; idx_website_product_variants_product_id.
+    const { rows } = await tx.execute(statement)
+    for (const row of rows as unknown as { productId: number; sku: string; price: boolean; compare: boolean }[]) {
+      const words = changed.get(row.productId) ?? new Set()
+      if (row.price) words.add('price')
+      if (row.compare) words.add('compareAtPrice')
+      changed.set(row.productId, words)
+      written.skus.add(row.sku)
+      written.rows++
+    }
+  }
+  written.changes = [...changed].map(([productId, words]) => ({ productId, changed: [...words] }))
+  return written
+}
+
+/** Sets products and variants to what the ERP last said of their SKUs, where that differs. */
+export function writePrices(
+  tx: Tx,
+  run: PriceRun,
+  { productIds, variantIds }: Pick<LockedPrices, 'productIds' | 'variantIds'>,
+): Promise<WrittenPrices> {
+  return write(tx, run, sql`t.id = ANY (${ints(productIds)})`, sql`t.id = ANY (${ints(variantIds)})`)
+}
+
+/**
+ * Gives products that are new, and their variants, the prices that the ERP last named for their SKUs; tells nobody.
+ * Nothing where prices come with the products. Returns how many rows changed.
+ */
+export async function applyPricesTo(
+  tx: Tx,
+  run: PriceRun & Pick<SyncRun, 'hasPriceStream'>,
+  productIds: readonly number[],
+): Promise<number> {
+  if (!run.hasPriceStream || productIds.length === 0) return 0
+  const { rows } = await write(
+    tx,
+    run,
+    sql`t.id = ANY (${ints(productIds)})`,
+    sql`t.product_id = ANY (${ints(productIds)})`,
+  )
+  return rows
+}

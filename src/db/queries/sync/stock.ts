@@ -1,0 +1,103 @@
+import { sql, type SQL } from 'drizzle-orm'
+import type { Tx } from '../../client.ts'
+import { stagedBetween, type StagedRange } from './levels.ts'
+import type { SyncRun } from './run.ts'
+
+type StockRun = Pick<SyncRun, 'runId' | 'siteId' | 'pushesOrders'>
+
+const ints = (values: readonly number[]) => sql`${sql.param(values)}::int[]`
+
+/**
+ * Units by SKU (`sku`, `units`) that orders took and the ERP doesn't know of yet: those it hasn't been told of since the
+ * domain was enabled. What was ordered as a variant counts for the SKU that the variant has by now.
+ */
+export function reservedUnits({ siteId, pushesOrders }: Pick<SyncRun, 'siteId' | 'pushesOrders'>): SQL {
+  if (!pushesOrders) return sql`SELECT NULL::text AS sku, 0::bigint AS units WHERE false`
+  // idx_website_orders_unpushed, from the watermark on; domains_domain_site_id_pk, erp_ids_row,
+  // idx_website_order_items_order_id and the primary key of variants.
+  return sql`
+    SELECT coalesce(v.sku, i.sku)::text AS sku, sum(i.quantity)::bigint AS units
+    FROM public.website_orders o
+    JOIN public.website_order_items i ON i.order_id = o.id
+    LEFT JOIN public.website_product_variants v ON v.id = i.variant_id
+    WHERE o.site_id = ${siteId} AND o.erp_order_id IS NULL AND o.erp_order_ref IS NULL
+      AND o.id > coalesce((SELECT d.watermark FROM website_worker.domains d
+                           WHERE d.domain = 'erp' AND d.site_id IN (0, ${siteId}) ORDER BY d.site_id DESC LIMIT 1), 0)
+      AND coalesce(o.status, '') NOT IN ('cancelled', 'refunded')
+      AND NOT EXISTS (SELECT FROM website_worker.erp_ids e WHERE e.entity = 'order' AND e.row_id = o.id)
+    GROUP BY 1`
+}
+
+/** What a variant of a quantity should show; no sum of ours may break the column's range. */
+export const lessReserved = (quantity: SQL, units: SQL): SQL =>
+  sql`least(greatest(${quantity}::bigint - coalesce(${units}, 0), -2147483648), 2147483647)::int`
+
+/** Joins variants `v` to their products `p`, as far as they are the site's, not deleted and not retired. */
+export const soldAt = (siteId: number): SQL => sql`
+  JOIN public.website_products p ON p.id = v.product_id AND p.site_id = ${siteId} AND p.deleted_at IS NULL
+    AND NOT EXISTS (SELECT FROM website_worker.retired_variants t WHERE t.variant_id = v.id)`
+
+/**
+ * Variants `v` whose stock isn't what the ERP last said, less what is `reserved`, a CTE: `id`, `product_id`, `sku`,
+ * `quantity`.
+ */
+const outOfStep = ({ siteId }: StockRun, which: SQL): SQL => sql`
+  SELECT v.id, v.product_id, v.sku, e.quantity
+  FROM public.website_product_variants v ${soldAt(siteId)}
+  JOIN website_worker.erp_stock s ON s.site_id = ${siteId} AND s.sku = v.sku
+  LEFT JOIN reserved r ON r.sku = v.sku
+  CROSS JOIN LATERAL (SELECT ${lessReserved(sql`s.quantity`, sql`r.units`)} AS quantity) e
+  WHERE ${which} AND v.inventory_quantity IS DISTINCT FROM e.quantity`
+
+/** Rows to be written: those that are locked now, and how many someone else has locked. */
+export interface Lockable {
+  locked: number[]
+  busy: number
+}
+
+/**
+ * Locks the variants of a range's SKUs whose stock has to change. What an order is just taking from is left out, so that
+ * no lock is waited for while others are held: the main app never meets a deadlock with us.
+ */
+export async function lockStock(tx: Tx, run: StockRun, range: StagedRange): Promise<Lockable> {
+  // Primary keys of staging and erp_stock, idx_website_product_variants_sku, primary keys of variants and products.
+  const { rows } = await tx.execute(
+    sql`WITH reserved AS MATERIALIZED (${reservedUnits(run)}),
+        page AS MATERIALIZED (SELECT DISTINCT sku FROM ${stagedBetween(run, 'level', range)}),
+        wanted AS MATERIALIZED (${outOfStep(run, sql`v.sku IN (SELECT page.sku FROM page)`)}),
+        locked AS MATERIALIZED (
+          SELECT v.id FROM public.website_product_variants v WHERE v.id = ANY (ARRAY(SELECT w.id FROM wanted w))
+          FOR NO KEY UPDATE SKIP LOCKED)
+        SELECT ARRAY(SELECT l.id FROM locked l) AS locked, (SELECT count(*) FROM wanted)::int AS wanted`,
+  )
+  const { locked, wanted } = rows[0] as { locked: number[]; wanted: number }
+  return { locked, busy: wanted - locked.length }
+}
+
+/** Rows that were written, by what the ERP calls them. */
+export interface Written {
+  sku: string
+  productId: number
+}
+
+/**
+ * Sets variants to what the ERP last said of their SKUs, less what is reserved, where that differs. Orders count that were
+ * committed before the variants were locked: the rest take their units from the new stock.
+ */
+export async function writeStock(tx: Tx, run: StockRun, variantIds: readonly number[]): Promise<Written[]> {
+  if (variantIds.length === 0) return []
+  // Primary keys of variants, products, retired_variants and erp_stock.
+  const { rows } = await tx.execute(
+    sql`WITH reserved AS MATERIALIZED (${reservedUnits(run)}),
+        wanted AS MATERIALIZED (${outOfStep(run, sql`v.id = ANY (${ints(variantIds)})`)})
+        UPDATE public.website_product_variants v SET inventory_quantity = w.quantity
+        FROM wanted w WHERE v.id = w.id
+        RETURNING v.sku, v.product_id AS "productId"`,
+  )
+  return rows as unknown as Written[]
+}
+
+/** Gives variants that are new, or back, the stock that the ERP last named for their SKUs; tells nobody. Returns how many. */
+export async function applyStockTo(tx: Tx, run: StockRun, variantIds: readonly number[]): Promise<number> {
+  return (await writeStock(tx, run, variantIds)).length
+}
