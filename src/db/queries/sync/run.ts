@@ -38,17 +38,28 @@ export interface Judgement {
 /** What a run did, by word; e.g. `inserted`, `updated`, `unchanged`, `stale`, `unknown`, `deactivated`, `quarantined`. */
 export type ApplyCounts = Readonly<Record<string, number>>
 
-/** Locks the run's row, so that only its holder writes. @throws AppError `conflict` when another process has taken it over */
+/**
+ * Locks the run's row, so that only its holder writes, and only while what it has staged is there: a crash of the server
+ * forgets all of it, and the first row with the others.
+ * @throws AppError `conflict` when another process has taken it over, or it must begin anew
+ */
 export async function fence(tx: Tx, { runId, token }: Pick<SyncRun, 'runId' | 'token'>): Promise<void> {
-  // Primary key.
+  // Primary keys.
   const { rowCount } = await tx.execute(
-    sql`SELECT FROM website_worker.sync_runs WHERE id = ${runId} AND token = ${token}::uuid AND state = 'running' FOR UPDATE`,
+    sql`SELECT FROM website_worker.sync_runs r
+        WHERE r.id = ${runId} AND r.token = ${token}::uuid AND r.state = 'running'
+          AND (r.staged = 0 OR EXISTS (SELECT FROM website_worker.sync_staging s WHERE s.run_id = r.id AND s.n = 1))
+        FOR UPDATE OF r`,
   )
-  if (rowCount === 0) throw new AppError('conflict', `Run ${runId} was taken over`)
+  if (rowCount === 0) throw new AppError('conflict', `Run ${runId} was taken over, or what it had read is lost`)
 }
 
 /** Notes, in the transaction that wrote it, up to where the run is applied. */
 export async function noteApplied(tx: Tx, { runId }: Pick<SyncRun, 'runId'>, through: number): Promise<void> {
   // Primary key.
-  await tx.execute(sql`UPDATE website_worker.sync_runs SET applied_through = ${through} WHERE id = ${runId}`)
+  await tx.execute(
+    sql`UPDATE website_worker.sync_runs
+        SET applied_through = ${through}, lease_until = greatest(lease_until, clock_timestamp() + interval '30 s')
+        WHERE id = ${runId}`,
+  )
 }
