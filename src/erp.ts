@@ -29,6 +29,8 @@ export interface ErpProduct {
   categories?: string[]
   /** Empty or missing: the product has one default variant, of its own SKU. */
   variants?: ErpVariant[]
+  /** Some of its variants can't be taken, and are among the rejects: none that the shop has is removed meanwhile. */
+  keepsVariants?: true
   /** Grows with every change: nanoseconds since 1970 of an instant, or the ERP's own counter; as an integer's digits. */
   version: string
 }
