@@ -1,16 +1,6 @@
 import { AppError } from '../errors.ts'
+import { selectValue, type Argument, type DrizzleHandle, type PgHandle } from './handle.ts'
 import { newEventSchema, type NewEvent } from './schemas.ts'
-
-/** A Drizzle database or transaction, of any Postgres driver. */
-export interface DrizzleHandle {
-  // oxlint-disable-next-line typescript/no-explicit-any -- Drizzle's own parameter type differs between its releases.
-  execute(query: any): PromiseLike<unknown>
-}
-
-/** A node-postgres client or pool. */
-export interface PgHandle {
-  query(text: string, values: unknown[]): PromiseLike<{ rows: unknown[] }>
-}
 
 /** An event in the caller's transaction: it happens when it is emitted. */
 export type EmittedEvent = Omit<NewEvent, 'occurredAt'>
@@ -70,34 +60,6 @@ function toJsonb(value: unknown, field: string): string {
   return text
 }
 
-/** One SELECT of one function; each argument is sent as text or number and cast by the server, whatever the driver. */
-async function selectOne(
-  tx: DrizzleHandle | PgHandle,
-  name: string,
-  args: readonly (readonly [value: unknown, type: string])[],
-): Promise<unknown> {
-  const values = args.map(([value]) => value)
-  const text = (placeholder: (index: number) => string) =>
-    `SELECT ${name}(${args.map(([, type], index) => `${placeholder(index)}::${type}`).join(', ')}) AS value`
-  if (!('execute' in tx))
-    return valueOf(
-      await tx.query(
-        text((index) => `$${index + 1}`),
-        values,
-      ),
-    )
-  // What Drizzle asks of a query is getSQL().toQuery(); built here, it is free of which release the caller has.
-  const query = {
-    toQuery: (config: { escapeParam(index: number, value: unknown): string }) => ({
-      sql: text((index) => config.escapeParam(index, values[index])),
-      params: values,
-    }),
-  }
-  return valueOf(await tx.execute({ getSQL: () => query }))
-}
-
-/** Drivers answer with `{rows}` or with the rows alone. */
-function valueOf(result: unknown): unknown {
-  const rows = (Array.isArray(result) ? result : (result as { rows: unknown[] }).rows) as { value: unknown }[]
-  return rows[0]?.value
-}
+/** One SELECT of one function. */
+const selectOne = (tx: DrizzleHandle | PgHandle, name: string, args: readonly Argument[]) =>
+  selectValue(tx, args, (...placed) => `SELECT ${name}(${placed.join(', ')}) AS value`)
