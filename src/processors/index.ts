@@ -1,5 +1,6 @@
 import type { JobName, Payload } from '../queues/index.ts'
 import type { Processor } from './contract.ts'
+import { announceProductsProcessor, type AnnounceProductsDeps } from './announce-products.ts'
 import { checkLeadProcessor } from './check-lead.ts'
 import { createLeadProcessor, type CreateLeadDeps } from './create-lead.ts'
 import { deliverWebhookProcessor, type DeliverWebhookDeps } from './deliver-webhook.ts'
@@ -10,7 +11,8 @@ import { replayWebhookProcessor, type ReplayWebhookDeps } from './replay-webhook
 import { sendNotificationProcessor, type SendNotificationDeps } from './send-notification.ts'
 
 /** Everything any processor is given. */
-export type ProcessorDeps = CreateLeadDeps &
+export type ProcessorDeps = AnnounceProductsDeps &
+  CreateLeadDeps &
   DeliverWebhookDeps &
   MaintainDeps &
   PingWebhookDeps &
@@ -24,6 +26,7 @@ type AnyProcessor<P> = Processor<P, ProcessorDeps, any, any>
 
 /** How each job of the catalog is done. */
 export const processors: { [Name in JobName]: AnyProcessor<Payload<Name>> } = {
+  'announce-products': announceProductsProcessor,
   'check-lead': checkLeadProcessor,
   'create-lead': createLeadProcessor,
   'deliver-webhook': deliverWebhookProcessor,

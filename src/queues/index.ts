@@ -1,5 +1,6 @@
 import type { z } from 'zod'
 import type { JobDefinition } from './define-job.ts'
+import { announceProducts } from './announce-products.ts'
 import { checkLead } from './check-lead.ts'
 import { createLead } from './create-lead.ts'
 import { deliverWebhook } from './deliver-webhook.ts'
@@ -11,6 +12,7 @@ import { sendNotification } from './send-notification.ts'
 
 /** Every job there is. A job here without a processor of its name doesn't compile. */
 export const catalog = {
+  'announce-products': announceProducts,
   'check-lead': checkLead,
   'create-lead': createLead,
   'deliver-webhook': deliverWebhook,
@@ -35,6 +37,7 @@ export interface JobSettings {
 export function configureJobs(settings: JobSettings = {}): (JobDefinition & { name: JobName })[] {
   const { retry, worker } = catalog['deliver-webhook']
   return [
+    catalog['announce-products'],
     catalog['check-lead'],
     catalog['create-lead'],
     {

@@ -19,10 +19,10 @@ export interface RangeCounts {
   stale: number
 }
 
-/** The staged records `l` of a range. Primary key of staging; a SKU that came again later in the run has lost its name. */
+/** The staged records `l` of a run, or of a range, that count. Primary key of staging. */
 export const stagedBetween = ({ runId }: Pick<SyncRun, 'runId'>, kind: string, range?: StagedRange): SQL => sql`(
   SELECT * FROM website_worker.sync_staging
-  WHERE run_id = ${runId} AND kind = ${kind} AND sku IS NOT NULL
+  WHERE run_id = ${runId} AND kind = ${kind} AND refusal IS NULL
     ${range ? sql`AND n > ${range.after} AND n <= ${range.through}` : sql``}) AS l`
 
 /** Keeps a page of levels in the run's staging, from an ordinal on. */
@@ -37,16 +37,20 @@ export async function stageLevels(tx: Tx, run: SyncRun, levels: readonly ErpLeve
 }
 
 /**
- * Leaves each SKU of a run one staged record, the one of the highest version and of these the last; the others lose their
- * SKU. Doing it again changes nothing.
+ * Leaves each SKU of a run one record that counts, the one of the highest version and of these the last. Doing it again
+ * changes nothing.
  */
-export async function nameOnce(db: Db | Tx, { runId }: Pick<SyncRun, 'runId'>, kind: 'level' | 'price'): Promise<void> {
+export async function dropTwins(
+  db: Db | Tx,
+  { runId }: Pick<SyncRun, 'runId'>,
+  kind: 'level' | 'price',
+): Promise<void> {
   // Primary key of staging.
   await db.execute(
-    sql`UPDATE website_worker.sync_staging s SET sku = NULL
+    sql`UPDATE website_worker.sync_staging s SET refusal = ''
         FROM (
           SELECT n, row_number() OVER (PARTITION BY sku ORDER BY version DESC, n DESC) AS place
-          FROM website_worker.sync_staging WHERE run_id = ${runId} AND kind = ${kind} AND sku IS NOT NULL) d
+          FROM website_worker.sync_staging WHERE run_id = ${runId} AND kind = ${kind} AND refusal IS NULL) d
         WHERE s.run_id = ${runId} AND s.n = d.n AND d.place > 1`,
   )
 }
@@ -78,6 +82,15 @@ export async function keepLevels(tx: Tx, run: SyncRun, range: StagedRange): Prom
           FROM page) k`,
   )
   return rows[0] as unknown as RangeCounts
+}
+
+/** The highest ordinal that a run has staged; 0 for none. */
+export async function lastStaged(db: Db | Tx, { runId }: Pick<SyncRun, 'runId'>): Promise<number> {
+  // Primary key of staging, from its end.
+  const { rows } = await db.execute(
+    sql`SELECT coalesce(max(n), 0)::int AS n FROM website_worker.sync_staging WHERE run_id = ${runId}`,
+  )
+  return rows[0]!.n as number
 }
 
 /** Lets whatever the ERP says of a site's stock next count as newer: it was restored from a backup. */

@@ -28,7 +28,7 @@ export function reservedUnits({ siteId, pushesOrders }: Pick<SyncRun, 'siteId' |
     GROUP BY 1`
 }
 
-/** What a variant of a quantity should show; no sum of ours may break the column's range. */
+/** What a variant of a quantity, never null, should show; no sum of ours may break the column's range. */
 export const lessReserved = (quantity: SQL, units: SQL): SQL =>
   sql`least(greatest(${quantity}::bigint - coalesce(${units}, 0), -2147483648), 2147483647)::int`
 

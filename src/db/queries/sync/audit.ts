@@ -1,0 +1,34 @@
+import { sql, type SQL } from 'drizzle-orm'
+import type { Db } from '../../client.ts'
+
+/** How a site compares with what a run has read of its ERP. */
+export interface Drift {
+  /** Rows that the ERP has. */
+  erp: number
+  /** Rows that the shop has. */
+  shop: number
+  /** Pairs of them that were compared. */
+  compared: number
+  differing: number
+  /** Over what was compared; they are equal exactly if nothing differs. */
+  erpHash: string
+  shopHash: string
+}
+
+/** One hash over all pairs, one by one in their order. */
+const hashOf = (side: SQL): SQL => sql`md5(coalesce(string_agg((${side})::text, chr(10) ORDER BY p.place), ''))`
+
+/**
+ * Compares pairs in one statement. `ctes` ends with `pairs`: `place` (their order), `erp` and `shop`, each a row of the same
+ * columns; `erp` and `shop` count the rows of each side.
+ */
+export async function compare(db: Db, ctes: SQL, counts: { erp: SQL; shop: SQL }): Promise<Drift> {
+  const { rows } = await db.execute(
+    sql`WITH ${ctes}
+        SELECT (${counts.erp})::int AS erp, (${counts.shop})::int AS shop, count(*)::int AS compared,
+          count(*) FILTER (WHERE p.erp IS DISTINCT FROM p.shop)::int AS differing,
+          ${hashOf(sql`p.erp`)} AS "erpHash", ${hashOf(sql`p.shop`)} AS "shopHash"
+        FROM pairs p`,
+  )
+  return rows[0] as unknown as Drift
+}

@@ -1,0 +1,66 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { transact, type Db, type Tx } from '../../db/client.ts'
+import { lastStaged, type RangeCounts, type StagedRange } from '../../db/queries/sync/levels.ts'
+import { fence, noteApplied, type ApplyCounts, type SyncRun } from '../../db/queries/sync/run.ts'
+import { lockCatalog } from '../../db/queries/sync/site-lock.ts'
+import { AppError } from '../../errors.ts'
+import type { StepControl } from './stream.ts'
+
+/** What one transaction did to a range. */
+export interface ChunkResult {
+  counts: RangeCounts
+  /** SKUs of which something was written. */
+  written: ReadonlySet<string>
+  /** Rows that someone else has locked: the range is done once there are none. */
+  busy: number
+}
+
+/** Staged records of one transaction. */
+const chunkSize = 5_000
+/** Pauses while rows are locked by others, ms; about ten seconds in all. */
+const pausesMs = [20, 50, 100, 200, 400, 800, 1_600, 3_200, 3_200]
+
+/**
+ * Applies what is staged in ranges, each in a fenced transaction of its own, from where the run was broken off. Doing a
+ * range again must change nothing.
+ * @throws AppError `unavailable` when rows stay locked: the run goes on later, from that range
+ */
+export async function applyInChunks(
+  db: Db,
+  run: SyncRun,
+  { signal, progress }: StepControl,
+  apply: (tx: Tx, range: StagedRange) => Promise<ChunkResult>,
+): Promise<ApplyCounts> {
+  const total = await lastStaged(db, run)
+  const sums = { updated: 0, unchanged: 0, stale: 0, unknown: 0 }
+  for (let after = run.appliedThrough; after < total; after += chunkSize) {
+    const range = { after, through: Math.min(after + chunkSize, total) }
+    const written = new Set<string>()
+    for (let tries = 0; ; tries++) {
+      signal.throwIfAborted()
+      const done = await transact(db, async (tx) => {
+        await fence(tx, run)
+        await lockCatalog(tx, run)
+        const result = await apply(tx, range)
+        if (result.busy === 0) await noteApplied(tx, run, range.through)
+        return result
+      })
+      for (const sku of done.written) written.add(sku)
+      if (done.busy === 0) {
+        const { known, unknown, stale } = done.counts
+        sums.updated += written.size
+        sums.unchanged += Math.max(0, known - written.size)
+        sums.unknown += unknown
+        sums.stale += stale
+        break
+      }
+      const pauseMs = pausesMs[tries]
+      if (pauseMs === undefined) {
+        throw new AppError('unavailable', `${done.busy} rows of site ${run.siteId} stay locked by other transactions`)
+      }
+      await sleep(pauseMs, undefined, { signal })
+    }
+    progress(range.through, total)
+  }
+  return sums
+}

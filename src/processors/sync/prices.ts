@@ -1,0 +1,38 @@
+import { auditPrices } from '../../db/queries/sync/audit-prices.ts'
+import { noteProductChanges } from '../../db/queries/sync/changes.ts'
+import { dropTwins } from '../../db/queries/sync/levels.ts'
+import { judgePrices } from '../../db/queries/sync/prices-judgement.ts'
+import { keepPrices, lockPrices, stagePrices, writePrices } from '../../db/queries/sync/prices.ts'
+import { applyInChunks } from './chunks.ts'
+import type { SyncStream } from './stream.ts'
+
+/** Prices by SKU: the only writer of prices once a product is there, where the ERP has this stream. */
+export const priceStream: SyncStream = {
+  type: 'price',
+
+  async stage(tx, run, { prices }, first) {
+    await stagePrices(tx, run, prices, first)
+    return first + prices.length
+  },
+
+  async judge(db, run) {
+    await dropTwins(db, run, 'price')
+    return judgePrices(db, run)
+  },
+
+  async apply(db, run, control) {
+    await dropTwins(db, run, 'price')
+    return applyInChunks(db, run, control, async (tx, range) => {
+      const counts = await keepPrices(tx, run, range)
+      const locked = await lockPrices(tx, run, range)
+      const { skus, changes } = await writePrices(tx, run, locked)
+      await noteProductChanges(tx, run, changes)
+      return { counts, written: skus, busy: locked.busy }
+    })
+  },
+
+  async audit(db, run) {
+    await dropTwins(db, run, 'price')
+    return auditPrices(db, run)
+  },
+}
