@@ -119,7 +119,10 @@ export function createExchange(options: ExchangeOptions) {
           onResponseData(_, chunk) {
             readBytes += chunk.length
             if (readBytes <= maxBytes) chunks.push(chunk)
-            else stop({ cause: 'network', error: `answered ${statusCode}, but with more than ${maxBytes} bytes` })
+            else {
+              const error = `answered ${statusCode}, but with more than ${maxBytes} bytes`
+              stop({ cause: 'network', error, why: 'too-long' })
+            }
           },
           onResponseEnd: () =>
             settle({ kind: 'complete', statusCode, retryAfter, contentType, body: Buffer.concat(chunks) }),

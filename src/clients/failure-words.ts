@@ -8,6 +8,8 @@ export interface Failure {
   cause: FailureCause
   /** For people. */
   error: string
+  /** What a caller may do something about: there is no such host; the answer is longer than was to be read. */
+  why?: 'no-host' | 'too-long'
 }
 
 /** How far a request got. `queue`: no connection was being made for it. */
@@ -79,7 +81,8 @@ export function describeFailure(error: Error, circumstance: Circumstance): Failu
     const words = unreadable(code, error) ?? `${inWords(code, error)} before the answer was complete`
     return { cause, error: `answered ${statusCode}, but ${words}` }
   }
-  return { cause, error: unreached(code, error, circumstance.target) }
+  const words = unreached(code, error, circumstance.target)
+  return nameUnknown.includes(code) ? { cause, error: words, why: 'no-host' } : { cause, error: words }
 }
 
 /** What is said when the one deadline passes. */

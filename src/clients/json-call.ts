@@ -2,7 +2,7 @@ import { STATUS_CODES } from 'node:http'
 import type { z } from 'zod'
 import { retryAfterMs } from './classify.ts'
 import { createExchange, type ExchangeOptions } from './exchange.ts'
-import type { FailureCause } from './failure-words.ts'
+import type { Failure } from './failure-words.ts'
 import { storableText } from './response-text.ts'
 
 export interface JsonCallerOptions extends Omit<ExchangeOptions, 'maxBytes'> {
@@ -24,6 +24,8 @@ export interface JsonCall<T> {
   schema: z.ZodType<T>
   /** A shorter deadline than the caller's own. */
   timeoutMs?: number
+  /** Default: the caller's own. */
+  userAgent?: string
   signal?: AbortSignal
 }
 
@@ -43,7 +45,7 @@ export type JsonResult<T> =
       durationMs: number
     }
   /** No complete answer. */
-  | { kind: 'none'; cause: FailureCause; error: string; mayHaveWorked: boolean; durationMs: number }
+  | ({ kind: 'none'; mayHaveWorked: boolean; durationMs: number } & Failure)
 
 export interface JsonCaller {
   /** Never rejects. */
@@ -70,7 +72,7 @@ export function createJsonCaller(options: JsonCallerOptions): JsonCaller {
         'accept',
         'application/json',
         'user-agent',
-        userAgent,
+        own.userAgent ?? userAgent,
         ...(body === undefined ? [] : ['content-type', 'application/json']),
         ...Object.entries(headers ?? {}).flat(),
       ],
@@ -80,7 +82,7 @@ export function createJsonCaller(options: JsonCallerOptions): JsonCaller {
     })
     const durationMs = Math.round(performance.now() - startedAt)
     if (result.kind === 'broken') {
-      const { cause, error, isSent, statusCode } = result
+      const { cause, error, why, isSent, statusCode } = result
       // A refusal is one, however its body ends.
       if (statusCode >= 300)
         return {
@@ -91,7 +93,7 @@ export function createJsonCaller(options: JsonCallerOptions): JsonCaller {
           mayHaveWorked: leavesOpen(statusCode),
           durationMs,
         }
-      return { kind: 'none', cause, error, mayHaveWorked: isSent, durationMs }
+      return { kind: 'none', cause, error, ...(why && { why }), mayHaveWorked: isSent, durationMs }
     }
     const { statusCode } = result
     const failed = { kind: 'error', statusCode, retryAfterMs: null, durationMs } as const
