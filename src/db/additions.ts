@@ -70,6 +70,7 @@ const highTraffic = [
   { table: 'website_orders', columns: ['site_id', 'status', 'created_at'] },
   { table: 'website_carts', columns: ['session_id', 'expires_at'] },
   { table: 'website_pageviews', columns: ['site_id', 'created_at'] },
+  { table: 'website_events', columns: ['site_id', 'created_at'] },
   { table: 'website_webhook_deliveries', columns: ['webhook_id', 'id'] },
 ]
 
@@ -141,14 +142,32 @@ export function sharedIndexes(deliveryWatermark: number): SharedIndex[] {
 /** Name, in `public`, of the spec's trigger function. */
 export const updatedAtFunction = 'update_updated_at_column'
 
-/** Every trigger we keep on shared tables. */
-export const sharedTriggers: readonly SharedTrigger[] = sharedTables
+const updatedAtTriggers: SharedTrigger[] = sharedTables
   .filter((table) => table.columns.some((column) => column.name === 'updated_at'))
   .map((table) => ({
     name: `update_${table.name}_updated_at`,
     table: table.name,
     definition: `BEFORE UPDATE ON public.${table.name} FOR EACH ROW EXECUTE FUNCTION public.${updatedAtFunction}()`,
   }))
+
+const seenBy = {
+  INSERT: 'REFERENCING NEW TABLE AS new_rows ',
+  UPDATE: 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows ',
+  DELETE: 'REFERENCING OLD TABLE AS old_rows ',
+  TRUNCATE: '',
+}
+
+/** Tell the rollups which hours changed; once for each statement, on a partitioned table at its top. */
+const analyticsTriggers: SharedTrigger[] = (['pageviews', 'events'] as const).flatMap((kind) =>
+  Object.entries(seenBy).map(([verb, rows]) => ({
+    name: `note_website_${kind}_${verb.toLowerCase()}`,
+    table: `website_${kind}`,
+    definition: `AFTER ${verb} ON public.website_${kind} ${rows}FOR EACH STATEMENT EXECUTE FUNCTION website_worker.note_analytics('${kind}')`,
+  })),
+)
+
+/** Every trigger we keep on shared tables. */
+export const sharedTriggers: readonly SharedTrigger[] = [...updatedAtTriggers, ...analyticsTriggers]
 
 /** The statement that makes an index, as `pg_get_indexdef` prints it. */
 export function createIndexStatement(index: SharedIndex, concurrently = false): string {

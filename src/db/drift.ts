@@ -2,11 +2,14 @@ import { is, SQL, sql } from 'drizzle-orm'
 import { getTableConfig, PgDialect, PgTable } from 'drizzle-orm/pg-core'
 import { sharedTables } from './additions.ts'
 import type { Db } from './client.ts'
+import { readPartitioned } from './partitions/state.ts'
+import * as rollups from './schema/rollups.ts'
 import * as worker from './schema/worker.ts'
 
 /** Something that is not as it should be, and what to do about it. */
 export interface Finding {
-  level: 'error' | 'warning'
+  /** A `note` asks for nothing. */
+  level: 'error' | 'warning' | 'note'
   what: string
   fix: string
 }
@@ -23,7 +26,7 @@ interface LiveColumn {
 const dialect = new PgDialect()
 const print = (expression: SQL) => dialect.sqlToQuery(expression).sql
 
-const workerTables = Object.values(worker)
+const workerTables = [...Object.values(worker), ...Object.values(rollups)]
   .filter((value) => is(value, PgTable))
   .map((table) => getTableConfig(table))
 
@@ -46,6 +49,7 @@ function defaultOf(column: Column): string | null {
 export async function tableDrift(db: Db): Promise<Finding[]> {
   const columns = await readColumns(db)
   const constraints = await readConstraints(db)
+  const partitioned: readonly string[] = await readPartitioned(db)
   // users and partners are the main app's to shape.
   const website = sharedTables.filter((table) => table.name.startsWith('website_'))
   return [...website, ...workerTables].flatMap((table) => {
@@ -53,21 +57,28 @@ export async function tableDrift(db: Db): Promise<Finding[]> {
     const live = columns.get(name)
     if (!live) return [error(`table ${name} is missing`, 'website-worker migrate, or restore it from a backup')]
     const ours = table.columns.flatMap((column) => columnDrift(name, column, live.get(column.name)))
-    return table.schema === undefined ? [...ours, ...constraintDrift(table, constraints.get(name) ?? [])] : ours
+    return website.includes(table) ? [...ours, ...constraintDrift(table, constraints.get(name) ?? [])] : ours
   })
 }
+
+const partitionedNote = (table: string): Finding => ({
+  level: 'note',
+  what: `${table} is partitioned by month: unlike the spec's its primary key is (id, created_at), and created_at refuses NULL`,
+  fix: 'nothing to do; website-worker partition status says more',
+})
 
 const error = (what: string, fix: string): Finding => ({ level: 'error', what, fix })
 const warning = (what: string, fix: string): Finding => ({ level: 'warning', what, fix })
 
-function columnDrift(table: string, column: Column, live: LiveColumn | undefined): Finding[] {
+function columnDrift(table: string, column: Column, live: LiveColumn | undefined, isPartitioned: boolean): Finding[] {
   const name = `${table}.${column.name}`
   const alter = `ALTER TABLE ${table} ALTER COLUMN ${column.name}`
   const type = typeOf(column)
   if (!live) return [error(`column ${name} is missing`, `ALTER TABLE ${table} ADD COLUMN ${column.name} ${type}`)]
   const findings: Finding[] = []
   if (live.type !== type) findings.push(error(`column ${name} is ${live.type}, not ${type}`, `${alter} TYPE ${type}`))
-  if (live.notNull !== column.notNull) {
+  const notNull = column.notNull || (isPartitioned && column.name === 'created_at')
+  if (live.notNull !== notNull) {
     findings.push(
       live.notNull
         ? error(`column ${name} refuses NULL`, `${alter} DROP NOT NULL`)
@@ -89,7 +100,7 @@ function columnDrift(table: string, column: Column, live: LiveColumn | undefined
 const wordsOf = (definition: string) => [...definition.matchAll(/'([^']*)'/g)].map((match) => match[1]).toSorted()
 
 // By content, not by name: a main app whose tool names constraints its own way has not changed anything.
-function constraintDrift(table: Table, live: readonly string[]): Finding[] {
+function constraintDrift(table: Table, live: readonly string[], primaryKey: string): Finding[] {
   const missing = (level: typeof error, definition: string) =>
     live.includes(definition)
       ? []
@@ -114,7 +125,7 @@ function constraintDrift(table: Table, live: readonly string[]): Finding[] {
       ? []
       : missing(warning, `CHECK (${wanted})`)
   })
-  const primary = missing(error, 'PRIMARY KEY (id)')
+  const primary = missing(error, primaryKey)
   return [...primary, ...unique, ...foreign, ...checks]
 }
 
