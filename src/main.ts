@@ -15,7 +15,7 @@ import { atMost } from './deadline.ts'
 import { AppError } from './errors.ts'
 import { createApp } from './http/app.ts'
 import { createBoard } from './http/board.ts'
-import { processors } from './processors/index.ts'
+import { processors, type ProcessorDeps } from './processors/index.ts'
 import type { Domain } from './queues/define-job.ts'
 import { catalog, configureJobs } from './queues/index.ts'
 import { openDatabaseUrl, openQueue, refuseUnmigrated, version } from './resources.ts'
@@ -123,40 +123,33 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
   const retry = jobs.find((job) => job.name === 'deliver-webhook')?.retry ?? catalog['deliver-webhook'].retry
   // The rows of one run that someone has locked must not hold up the others.
   const itemsDb = parts.open({ max: 8, lockTimeoutMs: 200, byKey: true })
-  const workers = startWorkers(
-    {
-      db,
-      itemsDb,
-      backend,
-      bell,
-      log,
-      metrics,
-      processorDeps: {
-        db,
-        sender,
-        leads: { caller, credentials, timeoutMs: config.CRM_TIMEOUT_MS, settleMs: config.CRM_SETTLE_MS },
-        mail: {
-          mailer: createMailer({ guard }),
-          credentials,
-          ...(smtp && { server: smtp }),
-          ...(config.MAIL_FROM && { from: config.MAIL_FROM }),
-        },
-        gate: createGate({ capacity: config.WEBHOOK_CONCURRENCY }),
-        breaker: createBreaker(),
-        payloadsDays: config.RETENTION_PAYLOADS_DAYS,
-        deliveriesDays: config.RETENTION_DELIVERIES_DAYS,
-        retry,
-        publishPage: createBatcher({ run: (pageIds: number[]) => publishPages(itemsDb, pageIds), concurrency: 2 }),
-        pagePublished: metrics.pagePublished,
-      },
+  const processorDeps: ProcessorDeps = {
+    db,
+    sender,
+    leads: { caller, credentials, timeoutMs: config.CRM_TIMEOUT_MS, settleMs: config.CRM_SETTLE_MS },
+    mail: {
+      mailer: createMailer({ guard }),
+      credentials,
+      ...(smtp && { server: smtp }),
+      ...(config.MAIL_FROM && { from: config.MAIL_FROM }),
     },
+    gate: createGate({ capacity: config.WEBHOOK_CONCURRENCY }),
+    breaker: createBreaker(),
+    payloadsDays: config.RETENTION_PAYLOADS_DAYS,
+    deliveriesDays: config.RETENTION_DELIVERIES_DAYS,
+    retry,
+    publishPage: createBatcher({ run: (pageIds: number[]) => publishPages(itemsDb, pageIds), concurrency: 2 }),
+    pagePublished: metrics.pagePublished,
+  }
+  const workers = startWorkers(
+    { db, itemsDb, backend, bell, log, metrics, processorDeps },
     mine.map((definition) => ({ definition, processor: processors[definition.name] })),
   )
   releasers.add('workers', () => workers.close(workGraceMs), workGraceMs + 4_000)
   const discover = new Map(
     jobs.flatMap(({ name }) => {
       const find = processors[name].discover
-      return find ? [[name, find] as const] : []
+      return find ? [[name, (db: Db) => find(db, processorDeps)] as const] : []
     }),
   )
   // Whoever holds a row must not hold up everything else.

@@ -66,6 +66,6 @@ export interface Processor<Payload, Deps, Loaded = undefined, Record = never> {
     db: Db,
     items: readonly { workId: number; payload: Payload }[],
   ): Promise<Map<number, { lane: string; isManaged: boolean }>>
-  /** Turns rows the main app just wrote into work items: bounded, one statement; returns how many. */
-  discover?(db: Db): Promise<number>
+  /** Turns rows the main app just wrote into work items: in bounded statements; returns how many. */
+  discover?(db: Db, deps: Deps): Promise<number>
 }

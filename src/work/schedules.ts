@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { sql, type SQL } from 'drizzle-orm'
 import type { Logger } from 'pino'
 import type { Db } from '../db/client.ts'
@@ -7,11 +6,7 @@ import { pgErrorOf } from '../db/queries/pg-error.ts'
 import { isUnreachable } from '../db/unreachable.ts'
 import { AppError, messageOf } from '../errors.ts'
 import type { JobDefinition } from '../queues/define-job.ts'
-
-/** Seconds into the period at which a site's run falls, the same every time and different from its neighbours'. */
-export function spreadSeconds(job: string, siteId: number, everySeconds: number): number {
-  return createHash('sha256').update(`${job}:${siteId}`).digest().readUInt32BE() % everySeconds
-}
+import { spreadSeconds } from '../queues/spread.ts'
 
 /** Keeps one row per scheduled job for the whole installation; a changed period takes effect at once. */
 export async function keepSchedules(db: Db, jobs: readonly JobDefinition[]): Promise<void> {

@@ -5,7 +5,8 @@ import { z } from 'zod'
 import { enqueueItem } from '../../src/db/queries/enqueue.ts'
 import { queuePauses, schedules, work } from '../../src/db/schema/worker.ts'
 import { createDispatcher } from '../../src/work/dispatcher.ts'
-import { keepSchedules, spreadSeconds } from '../../src/work/schedules.ts'
+import { spreadSeconds } from '../../src/queues/spread.ts'
+import { keepSchedules } from '../../src/work/schedules.ts'
 import { createLostRingSweep } from '../../src/work/lost-rings.ts'
 import { createStack, type Stack, type TestJob } from '../fixtures/stack.ts'
 import { takeNote } from '../fixtures/take-note.ts'
@@ -200,7 +201,7 @@ describe('the dispatcher', () => {
       {
         ...stack,
         jobs: [stuck.definition, note.definition],
-        discover: new Map([['get-stuck', stuck.processor.discover!]]),
+        discover: new Map([['get-stuck', (db) => stuck.processor.discover!(db, undefined)]]),
         log: pino({ level: 'silent' }),
       },
       { stepMs: 200 },
