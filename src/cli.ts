@@ -84,7 +84,8 @@ program
     onDatabase(async (db) => {
       const findings = await diagnose(db)
       for (const { level, what, fix } of findings) print(`${level}: ${what}\n  → ${fix}`)
-      print(findings.length === 0 ? 'all is well' : `${findings.length} findings`)
+      const count = findings.filter((finding) => finding.level !== 'note').length
+      print(count === 0 ? 'all is well' : `${count} findings`)
       if (findings.some((finding) => finding.level === 'error')) process.exitCode = 1
     }),
   )

@@ -56,8 +56,15 @@ export async function tableDrift(db: Db): Promise<Finding[]> {
     const name = table.schema === undefined ? table.name : `${table.schema}.${table.name}`
     const live = columns.get(name)
     if (!live) return [error(`table ${name} is missing`, 'website-worker migrate, or restore it from a backup')]
-    const ours = table.columns.flatMap((column) => columnDrift(name, column, live.get(column.name)))
-    return website.includes(table) ? [...ours, ...constraintDrift(table, constraints.get(name) ?? [])] : ours
+    const isPartitioned = partitioned.includes(name)
+    const ours = table.columns.flatMap((column) => columnDrift(name, column, live.get(column.name), isPartitioned))
+    if (!website.includes(table)) return ours
+    const primaryKey = isPartitioned ? 'PRIMARY KEY (id, created_at)' : 'PRIMARY KEY (id)'
+    return [
+      ...(isPartitioned ? [partitionedNote(name)] : []),
+      ...ours,
+      ...constraintDrift(table, constraints.get(name) ?? [], primaryKey),
+    ]
   })
 }
 

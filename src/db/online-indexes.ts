@@ -3,6 +3,7 @@ import { AppError } from '../errors.ts'
 import { createIndexStatement, ledgerIndexName, madeByUs, sharedIndexes, type SharedIndex } from './additions.ts'
 import type { Db } from './client.ts'
 import { type DdlOptions, runDdl, whileLocked } from './ddl.ts'
+import { buildOnPartitions } from './partitions/indexes.ts'
 import { pgErrorOf } from './queries/pg-error.ts'
 import { installation } from './schema/index.ts'
 
@@ -26,7 +27,7 @@ export interface IndexState {
 /** Every index of the shared tables, by name. */
 export async function readIndexes(db: Db): Promise<Map<string, IndexState>> {
   const { rows } = await db.execute<IndexState & Record<string, unknown>>(sql`
-    SELECT i.relname AS name, t.relname AS table, pg_get_indexdef(x.indexrelid) AS definition,
+    SELECT i.relname AS name, t.relname AS table, replace(pg_get_indexdef(x.indexrelid), ' ON ONLY ', ' ON ') AS definition,
            x.indisvalid AND x.indisready AS valid, obj_description(x.indexrelid, 'pg_class') AS comment
     FROM pg_index x
     JOIN pg_class i ON i.oid = x.indexrelid
@@ -39,11 +40,13 @@ export async function readIndexes(db: Db): Promise<Map<string, IndexState>> {
 // As the planner does: reltuples is stale or -1 until the first ANALYZE, the file's size is always true.
 async function readRowEstimates(db: Db): Promise<Map<string, number>> {
   const { rows } = await db.execute<{ name: string; estimate: number }>(sql`
-    SELECT relname AS name,
-           (CASE WHEN reltuples > 0 AND relpages > 0 THEN reltuples / relpages ELSE 100 END
-             * pg_relation_size(oid) / current_setting('block_size')::int)::float8 AS estimate
-    FROM pg_class
-    WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND relname ~ '^website_'
+    SELECT t.relname AS name,
+           sum(CASE WHEN c.reltuples > 0 AND c.relpages > 0 THEN c.reltuples / c.relpages ELSE 100 END
+             * pg_relation_size(c.oid) / current_setting('block_size')::int)::float8 AS estimate
+    FROM pg_class t
+    JOIN pg_class c ON c.oid = t.oid OR c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = t.oid)
+    WHERE t.relnamespace = 'public'::regnamespace AND t.relkind IN ('r', 'p') AND t.relname ~ '^website_'
+    GROUP BY t.oid, t.relname
   `)
   return new Map(rows.map((row) => [row.name, row.estimate]))
 }
@@ -117,6 +120,7 @@ async function buildOnline(db: Db, index: SharedIndex, leftover: boolean, option
       await db.execute(sql.raw(`SET lock_timeout = ${(options.lockTimeoutMs ?? 2_000) * 2 ** (attempt - 1)}`))
       options.report?.(`building ${index.name} on ${index.table}, try ${attempt}`)
       try {
+        if (await buildOnPartitions(db, index)) return
         if (invalid) {
           options.report?.(`dropping ${index.name}: an earlier build left it invalid`)
           await db.execute(sql.raw(`DROP INDEX CONCURRENTLY IF EXISTS public.${index.name}`))

@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm'
 import { madeByUs, sharedTables, updatedAtFunction } from './additions.ts'
 import type { Db } from './client.ts'
 import { type DdlOptions, runDdl } from './ddl.ts'
+import { partitionSchema } from './partitions/names.ts'
 import { quoteLiteral, readUpdatedAtFunction, timezoneSetByUs } from './triggers.ts'
 
 /**
@@ -19,6 +20,8 @@ export async function uninstall(db: Db, options: DdlOptions = {}): Promise<strin
   await run(await ourTriggers(db))
   await run(await ourRelations(db))
   await run(await ourFunction(db))
+  // Before the schema that knows of them; partitions that the main app works on stay.
+  await run(await unfinishedPartitions(db))
   await run(['DROP SCHEMA IF EXISTS website_worker CASCADE', 'DROP SCHEMA IF EXISTS bullmq CASCADE'])
   return done
 }
@@ -46,6 +49,19 @@ async function ourRelations(db: Db): Promise<string[]> {
     ORDER BY k.step, c.relname
   `)
   return rows.map((row) => row.statement)
+}
+
+// The partitioned form lies in this schema itself only while it is not in its place.
+async function unfinishedPartitions(db: Db): Promise<string[]> {
+  const { rows } = await db.execute<{ drops: string[]; others: boolean }>(sql`
+    SELECT array_agg(format('DROP TABLE %s CASCADE', oid::regclass)) FILTER (WHERE relkind = 'p') AS drops,
+      bool_or(relkind = 'r' AND relispartition AND oid IN (
+        SELECT i.inhrelid FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+        WHERE p.relnamespace = 'public'::regnamespace)) AS others
+    FROM pg_class WHERE relnamespace = to_regnamespace(${partitionSchema})`)
+  const { drops, others } = rows[0]!
+  if (drops === null) return []
+  return [...drops, ...(others ? [] : [`DROP SCHEMA ${partitionSchema}`])]
 }
 
 async function ourFunction(db: Db): Promise<string[]> {

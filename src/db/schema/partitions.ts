@@ -4,8 +4,11 @@ import { instant, workerSchema } from './worker-schema.ts'
 /** Conversions to monthly partitions that are under way or can still be taken back. */
 export const partitioning = workerSchema.table('partitioning', {
   tableName: text('table_name').primaryKey(),
-  /** `copying` while the main app works on the plain table; `swapped` once it works on the partitions. */
-  phase: text('phase', { enum: ['copying', 'swapped'] }).notNull(),
+  /**
+   * `copying` while the main app works on the plain table; `swapped` once it works on the partitions; `reverted` when it
+   * works on the plain table again, and the partitions are yet to be dropped.
+   */
+  phase: text('phase', { enum: ['copying', 'swapped', 'reverted'] }).notNull(),
   /** Rows up to this id are in the partitions. */
   copiedThrough: integer('copied_through').notNull(),
   /** Rows up to this id were compared since. */
