@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 import { addBackfillCommand } from './cli/backfill.ts'
 import { createTerminal } from './cli/terminal.ts'
 import { addOriginCommands } from './cli/origins.ts'
+import { addPartitionCommands } from './cli/partition.ts'
 import { addWebhookCommands } from './cli/webhooks.ts'
 import { parseConfig } from './config.ts'
 import { diagnose } from './db/doctor.ts'
@@ -123,6 +124,7 @@ program
 addBackfillCommand(program, { onDatabase, terminal: createTerminal(process.stdout) })
 addWebhookCommands(program, { onDatabase, terminal: createTerminal(process.stdout) })
 addOriginCommands(program, { onDatabase, terminal: createTerminal(process.stdout) })
+addPartitionCommands(program, { onDatabase, terminal: createTerminal(process.stdout) })
 
 program
   .command('uninstall')

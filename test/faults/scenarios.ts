@@ -9,6 +9,7 @@ import { kill9 } from './kill-9.ts'
 import { leadStorm, unsureLeads } from './leads.ts'
 import { memory } from './memory.ts'
 import { oldDump } from './old-dump.ts'
+import { partition } from './partition.ts'
 import { postgresRestart } from './postgres-restart.ts'
 import { publishing } from './publishing.ts'
 import { redisDown } from './redis-down.ts'
@@ -43,4 +44,5 @@ export const scenarios: readonly Scenario[] = [
   deadDay,
   leadStorm,
   unsureLeads,
+  partition,
 ]
