@@ -6,6 +6,7 @@ import { createCredentials } from './clients/credentials.ts'
 import { createGuard } from './clients/guard.ts'
 import { createSender } from './clients/http-sender.ts'
 import { createJsonCaller } from './clients/json-call.ts'
+import { maxPageBytes } from './clients/erp/http.ts'
 import { createMailer, readSmtpUrl } from './clients/smtp.ts'
 import type { Config } from './config.ts'
 import { createDatabase, type DatabaseOptions, type Db } from './db/client.ts'
@@ -16,6 +17,8 @@ import { AppError } from './errors.ts'
 import { createApp } from './http/app.ts'
 import { createBoard } from './http/board.ts'
 import { processors, type ProcessorDeps } from './processors/index.ts'
+import { createErpOpener } from './processors/sync/site-erp.ts'
+import { createErpTurns } from './processors/sync/turns.ts'
 import type { Domain } from './queues/define-job.ts'
 import { catalog, configureJobs } from './queues/index.ts'
 import { openDatabaseUrl, openQueue, refuseUnmigrated, version } from './resources.ts'
@@ -120,9 +123,20 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
   releasers.add('connections to CRMs', caller.close)
   const smtp = config.SMTP_URL === undefined ? undefined : readSmtpUrl(config.SMTP_URL)
   const credentials = createCredentials(config.CREDENTIALS, smtp?.auth ? [`${smtp.auth.user}:${smtp.auth.pass}`] : [])
+  // Pages may be large; reading one again does no harm.
+  const erpCaller = createJsonCaller({
+    guard,
+    timeoutMs: config.ERP_TIMEOUT_MS,
+    userAgent: `website-worker/${version}`,
+    maxBytes: maxPageBytes,
+  })
+  releasers.add('connections to ERPs', erpCaller.close)
   const retry = jobs.find((job) => job.name === 'deliver-webhook')?.retry ?? catalog['deliver-webhook'].retry
   // The rows of one run that someone has locked must not hold up the others.
   const itemsDb = parts.open({ max: 8, lockTimeoutMs: 200, byKey: true })
+  // A run may write much at once, and waits its turn where someone else writes.
+  const syncDb = parts.open({ max: 10, lockTimeoutMs: 10_000, statementTimeoutMs: 300_000 })
+  const environment = { provider: config.ERP_PROVIDER, url: config.ERP_URL, token: config.ERP_TOKEN }
   const processorDeps: ProcessorDeps = {
     db,
     sender,
@@ -140,6 +154,19 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
     retry,
     publishPage: createBatcher({ run: (pageIds: number[]) => publishPages(itemsDb, pageIds), concurrency: 2 }),
     pagePublished: metrics.pagePublished,
+    sync: {
+      db: syncDb,
+      open: createErpOpener(environment, {
+        caller: erpCaller,
+        credentials,
+        turns: createErpTurns({ db }),
+        userAgent: `website-worker/${version}`,
+        timeoutMs: config.ERP_TIMEOUT_MS,
+      }),
+      hasDefault: config.ERP_URL !== undefined,
+      erpCalled: metrics.erpCalled,
+      rowsSynced: metrics.rowsSynced,
+    },
   }
   const workers = startWorkers(
     { db, itemsDb, backend, bell, log, metrics, processorDeps },

@@ -9,6 +9,9 @@ import { pingWebhookProcessor, type PingWebhookDeps } from './ping-webhook.ts'
 import { publishPageProcessor, type PublishPageDeps } from './publish-page.ts'
 import { replayWebhookProcessor, type ReplayWebhookDeps } from './replay-webhook.ts'
 import { sendNotificationProcessor, type SendNotificationDeps } from './send-notification.ts'
+import type { SyncDeps } from './sync/deps.ts'
+import { syncInventoryProcessor } from './sync-inventory.ts'
+import { syncPricesProcessor } from './sync-prices.ts'
 
 /** Everything any processor is given. */
 export type ProcessorDeps = AnnounceProductsDeps &
@@ -18,7 +21,8 @@ export type ProcessorDeps = AnnounceProductsDeps &
   PingWebhookDeps &
   PublishPageDeps &
   ReplayWebhookDeps &
-  SendNotificationDeps
+  SendNotificationDeps &
+  SyncDeps
 
 // What `load` finds and `settle` writes is each processor's own business.
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -35,4 +39,6 @@ export const processors: { [Name in JobName]: AnyProcessor<Payload<Name>> } = {
   'publish-page': publishPageProcessor,
   'replay-webhook': replayWebhookProcessor,
   'send-notification': sendNotificationProcessor,
+  'sync-inventory': syncInventoryProcessor,
+  'sync-prices': syncPricesProcessor,
 }

@@ -9,6 +9,8 @@ import { pingWebhook } from './ping-webhook.ts'
 import { publishPage } from './publish-page.ts'
 import { replayWebhook } from './replay-webhook.ts'
 import { sendNotification } from './send-notification.ts'
+import { syncInventory } from './sync-inventory.ts'
+import { syncPrices } from './sync-prices.ts'
 
 /** Every job there is. A job here without a processor of its name doesn't compile. */
 export const catalog = {
@@ -21,6 +23,8 @@ export const catalog = {
   'publish-page': publishPage,
   'replay-webhook': replayWebhook,
   'send-notification': sendNotification,
+  'sync-inventory': syncInventory,
+  'sync-prices': syncPrices,
 } as const
 
 export type JobName = keyof typeof catalog
@@ -50,5 +54,7 @@ export function configureJobs(settings: JobSettings = {}): (JobDefinition & { na
     catalog['publish-page'],
     catalog['replay-webhook'],
     catalog['send-notification'],
+    catalog['sync-inventory'],
+    catalog['sync-prices'],
   ]
 }

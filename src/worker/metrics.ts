@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Db } from '../db/client.ts'
 import { atMost } from '../deadline.ts'
+import { readStreams } from '../db/queries/sync/checkpoints.ts'
 import type { QueueBackend } from '../work/backend.ts'
 
 /** The process's metrics: what runs report, and what is read when someone scrapes. */
@@ -11,6 +12,10 @@ export interface Metrics {
   runEnded(job: string, outcome: string, seconds: number): void
   /** A page was published so long after the time it was scheduled for. */
   pagePublished(latenessSeconds: number): void
+  /** An ERP answered a request for a page, or didn't. */
+  erpCalled(outcome: string): void
+  /** A sync changed, or left alone, so many rows. */
+  rowsSynced(type: string, change: string, rows: number): void
 }
 
 const queueStates = ['waiting', 'active', 'delayed', 'completed', 'failed'] as const
@@ -103,6 +108,30 @@ export function createMetrics(
     buckets: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600, 3_600],
     registers,
   })
+  const erpCalls = new Counter({
+    name: 'website_worker_erp_calls_total',
+    help: 'Pages asked of ERPs, by what came of it',
+    labelNames: ['outcome'],
+    registers,
+  })
+  const syncRows = new Counter({
+    name: 'website_worker_sync_rows_total',
+    help: 'Rows by what syncs did to them',
+    labelNames: ['type', 'change'],
+    registers,
+  })
+  const drift = new Gauge({
+    name: 'website_worker_erp_drift',
+    help: "Rows of a site that differed from its ERP's at the last full run or audit",
+    labelNames: ['site', 'type'],
+    registers,
+  })
+  const synced = new Gauge({
+    name: 'website_worker_sync_last_success_seconds',
+    help: 'Time since a stream of a site was last read to its end',
+    labelNames: ['site', 'type'],
+    registers,
+  })
   const items = new Gauge({
     name: 'website_worker_items',
     help: 'Unfinished and failed work items',
@@ -154,6 +183,18 @@ export function createMetrics(
     }
   }
 
+  async function readSyncs() {
+    const read = await atMost(deadlineMs, readStreams(deps.db)).catch(() => undefined)
+    drift.reset()
+    synced.reset()
+    if (!read || read === 'late') return
+    for (const { siteId, type, drift: differing, age } of read) {
+      const labels = { site: String(siteId), type }
+      if (differing !== null) drift.set(labels, differing)
+      if (age !== null) synced.set(labels, age)
+    }
+  }
+
   const countRings = () =>
     Promise.all(
       deps.jobs.map(async (queue) => ({
@@ -179,7 +220,7 @@ export function createMetrics(
     async render() {
       // Scrapes that come together, or soon after one another, share what the database was asked.
       if (!reading || performance.now() - reading.since >= freshMs) {
-        reading = { since: performance.now(), ended: Promise.all([readItems(), readQueues()]) }
+        reading = { since: performance.now(), ended: Promise.all([readItems(), readQueues(), readSyncs()]) }
       }
       await reading.ended
       return registry.metrics()
@@ -189,5 +230,7 @@ export function createMetrics(
       seconds.observe({ job }, duration)
     },
     pagePublished: (latenessSeconds) => lateness.observe(latenessSeconds),
+    erpCalled: (outcome) => erpCalls.inc({ outcome }),
+    rowsSynced: (type, change, rows) => syncRows.inc({ type, change }, rows),
   }
 }

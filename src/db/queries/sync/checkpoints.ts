@@ -73,6 +73,26 @@ export async function noteFailure(tx: Tx, siteId: number, type: SyncType, error:
   return rows[0]?.['isNews'] as boolean
 }
 
+/** How a stream of a site fares. */
+export interface StreamState {
+  siteId: number
+  type: string
+  /** Rows that differed at the last audit; null before the first. */
+  drift: number | null
+  /** Seconds since it was last read to its end; null before the first time. */
+  age: number | null
+}
+
+/** How every stream of every site that isn't deleted fares. */
+export async function readStreams(db: Db): Promise<StreamState[]> {
+  // A row a site and stream; website_sites_pkey.
+  const { rows } = await db.execute(
+    sql`SELECT c.site_id AS "siteId", c.type, c.drift, extract(epoch FROM now() - c.succeeded_at)::float8 AS age
+        FROM website_worker.sync_checkpoints c JOIN public.website_sites s ON s.id = c.site_id AND s.deleted_at IS NULL`,
+  )
+  return rows as unknown as StreamState[]
+}
+
 /** Forgets how far a stream was read and which versions came, for an ERP whose own count began anew. */
 export async function forgetVersions(tx: Tx, siteId: number, type: SyncType): Promise<void> {
   if (type === 'inventory') await forgetStockVersions(tx, siteId)
