@@ -1,7 +1,9 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { ErpLevel } from '../../../erp.ts'
 import type { Db, Tx } from '../../client.ts'
+import { isSold } from './catalog-rows.ts'
 import type { SyncRun } from './run.ts'
+import { lockCatalog } from './site-lock.ts'
 
 /** Staged rows after one ordinal and up to another. */
 export interface StagedRange {
@@ -49,37 +51,33 @@ export async function dropTwins(
   await db.execute(
     sql`UPDATE website_worker.sync_staging s SET refusal = ''
         FROM (
-          SELECT n, row_number() OVER (PARTITION BY sku ORDER BY version DESC, n DESC) AS place
+          SELECT ctid AS at, row_number() OVER (PARTITION BY sku ORDER BY version DESC, n DESC) AS place
           FROM website_worker.sync_staging WHERE run_id = ${runId} AND kind = ${kind} AND refusal IS NULL) d
-        WHERE s.run_id = ${runId} AND s.n = d.n AND d.place > 1`,
+        WHERE s.ctid = d.at AND d.place > 1`,
   )
 }
 
 /** Remembers what the ERP says in a range, where that isn't older than what it said before. */
 export async function keepLevels(tx: Tx, run: SyncRun, range: StagedRange): Promise<RangeCounts> {
   const { siteId } = run
-  // Primary keys of staging and erp_stock; idx_website_product_variants_sku, primary key of products. What stands there is
-  // updated and the rest inserted, since nobody else writes at the same time.
+  // Primary keys of staging and erp_stock, each row by its place; see isSold. What stands there is updated and the rest
+  // inserted, since nobody else writes at the same time.
   const { rows } = await tx.execute(
     sql`WITH page AS MATERIALIZED (
-          SELECT l.sku, l.quantity, l.version, s.version AS had, s.quantity AS was
+          SELECT l.sku, l.quantity, l.version, s.at, s.version AS had, s.quantity AS was
           FROM ${stagedBetween(run, 'level', range)}
-          LEFT JOIN website_worker.erp_stock s ON s.site_id = ${siteId} AND s.sku = l.sku),
+          LEFT JOIN LATERAL (
+            SELECT s.ctid AS at, s.* FROM website_worker.erp_stock s
+            WHERE s.site_id = ${siteId} AND s.sku = l.sku OFFSET 0) s ON true),
         updated AS (
           UPDATE website_worker.erp_stock s SET quantity = k.quantity, version = k.version
-          FROM page k WHERE s.site_id = ${siteId} AND s.sku = k.sku
-            AND (k.version > k.had OR k.version = k.had AND k.quantity <> k.was)),
+          FROM page k WHERE s.ctid = k.at AND (k.version > k.had OR k.version = k.had AND k.quantity <> k.was)),
         inserted AS (
           INSERT INTO website_worker.erp_stock (site_id, sku, quantity, version)
           SELECT ${siteId}, k.sku, k.quantity, k.version FROM page k WHERE k.had IS NULL)
         SELECT count(*) FILTER (WHERE k.sold)::int AS known, count(*) FILTER (WHERE NOT k.sold)::int AS unknown,
           count(*) FILTER (WHERE k.version < k.had)::int AS stale
-        FROM (
-          SELECT page.*, EXISTS (
-            SELECT FROM public.website_product_variants v
-            JOIN public.website_products p ON p.id = v.product_id AND p.site_id = ${siteId} AND p.deleted_at IS NULL
-            WHERE v.sku = page.sku) AS sold
-          FROM page) k`,
+        FROM (SELECT page.*, ${isSold(siteId, sql`page.sku`)} AS sold FROM page) k`,
   )
   return rows[0] as unknown as RangeCounts
 }
@@ -94,7 +92,8 @@ export async function lastStaged(db: Db | Tx, { runId }: Pick<SyncRun, 'runId'>)
 }
 
 /** Lets whatever the ERP says of a site's stock next count as newer: it was restored from a backup. */
-export async function forgetStockVersions(db: Db | Tx, siteId: number): Promise<void> {
+export async function forgetStockVersions(tx: Tx, siteId: number): Promise<void> {
+  await lockCatalog(tx, { siteId })
   // Primary key.
-  await db.execute(sql`UPDATE website_worker.erp_stock SET version = '-Infinity' WHERE site_id = ${siteId}`)
+  await tx.execute(sql`UPDATE website_worker.erp_stock SET version = '-Infinity' WHERE site_id = ${siteId}`)
 }

@@ -1,13 +1,13 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { ErpPrice } from '../../../erp.ts'
-import type { Db, Tx } from '../../client.ts'
+import type { Tx } from '../../client.ts'
+import { isSold, liveProductAt, productOf, variantOf, variantsOf } from './catalog-rows.ts'
 import type { ProductChange } from './changes.ts'
 import { stagedBetween, type RangeCounts, type StagedRange } from './levels.ts'
 import type { SyncRun } from './run.ts'
+import { lockCatalog } from './site-lock.ts'
 
 type PriceRun = Pick<SyncRun, 'runId' | 'siteId'>
-
-const ints = (values: readonly number[]) => sql`${sql.param(values)}::int[]`
 
 /** Keeps a page of prices in the run's staging, from an ordinal on; `doc` says whether the ERP spoke of a compare-at price. */
 export async function stagePrices(tx: Tx, run: SyncRun, prices: readonly ErpPrice[], first: number): Promise<void> {
@@ -25,19 +25,21 @@ export async function stagePrices(tx: Tx, run: SyncRun, prices: readonly ErpPric
 /** Remembers what the ERP says in a range, where that isn't older than what it said before. */
 export async function keepPrices(tx: Tx, run: SyncRun, range: StagedRange): Promise<RangeCounts> {
   const { siteId } = run
-  // Primary keys of staging and erp_prices; website_products_site_id_sku_key, idx_website_product_variants_sku and the
-  // primary key of products. A compare-at price that the ERP is silent about stays as it was said last.
+  // Primary keys of staging and erp_prices, each row by its place; website_products_site_id_sku_key; see isSold. A compare-at
+  // price that the ERP is silent about stays as it was said last.
   const { rows } = await tx.execute(
     sql`WITH page AS MATERIALIZED (
           SELECT l.sku, l.price, l.version, l.doc IS NOT NULL OR coalesce(e.says_compare_at, false) AS says,
             CASE WHEN l.doc IS NULL THEN e.compare_at_price ELSE l.compare_at_price END AS compare,
-            e.version AS had, e.price AS had_price, e.compare_at_price AS had_compare, e.says_compare_at AS had_said
+            e.at, e.version AS had, e.price AS had_price, e.compare_at_price AS had_compare, e.says_compare_at AS had_said
           FROM ${stagedBetween(run, 'price', range)}
-          LEFT JOIN website_worker.erp_prices e ON e.site_id = ${siteId} AND e.sku = l.sku),
+          LEFT JOIN LATERAL (
+            SELECT e.ctid AS at, e.* FROM website_worker.erp_prices e
+            WHERE e.site_id = ${siteId} AND e.sku = l.sku OFFSET 0) e ON true),
         updated AS (
           UPDATE website_worker.erp_prices e
           SET price = k.price, compare_at_price = k.compare, says_compare_at = k.says, version = k.version
-          FROM page k WHERE e.site_id = ${siteId} AND e.sku = k.sku AND (k.version > k.had OR k.version = k.had
+          FROM page k WHERE e.ctid = k.at AND (k.version > k.had OR k.version = k.had
             AND (k.price, k.compare, k.says) IS DISTINCT FROM (k.had_price, k.had_compare, k.had_said))),
         inserted AS (
           INSERT INTO website_worker.erp_prices (site_id, sku, price, compare_at_price, says_compare_at, version)
@@ -45,44 +47,36 @@ export async function keepPrices(tx: Tx, run: SyncRun, range: StagedRange): Prom
         SELECT count(*) FILTER (WHERE k.sold)::int AS known, count(*) FILTER (WHERE NOT k.sold)::int AS unknown,
           count(*) FILTER (WHERE k.version < k.had)::int AS stale
         FROM (
-          SELECT page.*, EXISTS (
-            SELECT FROM public.website_products p
-            WHERE p.site_id = ${siteId} AND p.sku = page.sku AND p.deleted_at IS NULL
-          ) OR EXISTS (
-            SELECT FROM public.website_product_variants v
-            JOIN public.website_products p ON p.id = v.product_id AND p.site_id = ${siteId} AND p.deleted_at IS NULL
-            WHERE v.sku = page.sku) AS sold
+          SELECT page.*, EXISTS (SELECT FROM (SELECT) one ${productOf(siteId, sql`page.sku`)})
+            OR ${isSold(siteId, sql`page.sku`)} AS sold
           FROM page) k`,
   )
   return rows[0] as unknown as RangeCounts
 }
 
 /** Lets whatever the ERP says of a site's prices next count as newer: it was restored from a backup. */
-export async function forgetPriceVersions(db: Db | Tx, siteId: number): Promise<void> {
+export async function forgetPriceVersions(tx: Tx, siteId: number): Promise<void> {
+  await lockCatalog(tx, { siteId })
   // Primary key.
-  await db.execute(sql`UPDATE website_worker.erp_prices SET version = '-Infinity' WHERE site_id = ${siteId}`)
+  await tx.execute(sql`UPDATE website_worker.erp_prices SET version = '-Infinity' WHERE site_id = ${siteId}`)
 }
-
-/** Joins rows `t` to what the ERP last said of their SKUs, `e`, where that differs; silence about a compare-at price is none. */
-const otherPrice = ({ siteId }: PriceRun): SQL => sql`
-  JOIN website_worker.erp_prices e ON e.site_id = ${siteId} AND e.sku = t.sku
-    AND (t.price IS DISTINCT FROM e.price OR e.says_compare_at AND t.compare_at_price IS DISTINCT FROM e.compare_at_price)`
 
 /** A variant `t` that has no price of its own and its product's SKU costs what the product `p` costs. */
 export const ownPrice: SQL = sql`(t.price IS NOT NULL OR t.sku <> p.sku)`
 
-const otherProducts = (run: PriceRun, which: SQL): SQL => sql`
-  SELECT t.id, t.id AS product_id, t.price AS was, t.compare_at_price AS compare_was, e.price, e.compare_at_price,
+/** Rows `t` whose prices aren't what the ERP last said of their SKUs; silence about a compare-at price is no word. */
+const otherPrice = ({ siteId }: PriceRun, productId: SQL, rows: SQL): SQL => sql`
+  SELECT t.id, ${productId} AS product_id, t.price AS was, t.compare_at_price AS compare_was, e.price, e.compare_at_price,
     e.says_compare_at
-  FROM public.website_products t ${otherPrice(run)}
-  WHERE t.site_id = ${run.siteId} AND t.deleted_at IS NULL AND ${which}`
+  FROM ${rows}
+  JOIN LATERAL (
+    SELECT e.* FROM website_worker.erp_prices e WHERE e.site_id = ${siteId} AND e.sku = t.sku OFFSET 0) e ON true
+  WHERE (t.price IS DISTINCT FROM e.price OR e.says_compare_at AND t.compare_at_price IS DISTINCT FROM e.compare_at_price)`
 
-const otherVariants = (run: PriceRun, which: SQL): SQL => sql`
-  SELECT t.id, t.product_id, t.price AS was, t.compare_at_price AS compare_was, e.price, e.compare_at_price,
-    e.says_compare_at
-  FROM public.website_product_variants t ${otherPrice(run)}
-  JOIN public.website_products p ON p.id = t.product_id AND p.site_id = ${run.siteId} AND p.deleted_at IS NULL
-  WHERE ${ownPrice} AND ${which}`
+const otherProducts = (run: PriceRun, rows: SQL): SQL => otherPrice(run, sql`t.id`, rows)
+
+const otherVariants = (run: PriceRun, rows: SQL): SQL =>
+  sql`${otherPrice(run, sql`t.product_id`, sql`${rows} ${liveProductAt(run.siteId)}`)} AND ${ownPrice}`
 
 /** Rows whose price has to change: those that are locked now, and how many someone else has locked. */
 export interface LockedPrices {
@@ -93,12 +87,13 @@ export interface LockedPrices {
 
 /** Locks the products and variants of a range's SKUs whose prices have to change; waits for nobody. */
 export async function lockPrices(tx: Tx, run: PriceRun, range: StagedRange): Promise<LockedPrices> {
-  const ofPage = sql`t.sku IN (SELECT page.sku FROM page)`
+  const products = sql`page ${productOf(run.siteId, sql`page.sku`)}`
+  const variants = sql`page ${variantsOf(sql`page.sku`)}`
   // Primary keys of staging and erp_prices, website_products_site_id_sku_key, idx_website_product_variants_sku; primary keys.
   const { rows } = await tx.execute(
-    sql`WITH page AS MATERIALIZED (SELECT DISTINCT sku FROM ${stagedBetween(run, 'price', range)}),
-        products AS MATERIALIZED (${otherProducts(run, ofPage)}),
-        variants AS MATERIALIZED (${otherVariants(run, ofPage)}),
+    sql`WITH page AS MATERIALIZED (SELECT l.sku FROM ${stagedBetween(run, 'price', range)}),
+        products AS MATERIALIZED (${otherProducts(run, products)}),
+        variants AS MATERIALIZED (${otherVariants(run, variants)}),
         locked_products AS MATERIALIZED (
           SELECT t.id FROM public.website_products t WHERE t.id = ANY (ARRAY(SELECT products.id FROM products))
           FOR NO KEY UPDATE SKIP LOCKED),
@@ -152,13 +147,19 @@ async function write(tx: Tx, run: PriceRun, ofProducts: SQL, ofVariants: SQL): P
   return written
 }
 
+const each = (ids: readonly number[]) => sql`unnest(${sql.param(ids)}::int[]) AS i(id)`
+
+const productsOf = ({ siteId }: PriceRun, ids: readonly number[]): SQL => sql`${each(ids)} JOIN LATERAL (
+  SELECT p.* FROM public.website_products p
+  WHERE p.id = i.id AND p.site_id = ${siteId} AND p.deleted_at IS NULL OFFSET 0) t ON true`
+
 /** Sets products and variants to what the ERP last said of their SKUs, where that differs. */
 export function writePrices(
   tx: Tx,
   run: PriceRun,
   { productIds, variantIds }: Pick<LockedPrices, 'productIds' | 'variantIds'>,
 ): Promise<WrittenPrices> {
-  return write(tx, run, sql`t.id = ANY (${ints(productIds)})`, sql`t.id = ANY (${ints(variantIds)})`)
+  return write(tx, run, productsOf(run, productIds), sql`${each(variantIds)} ${variantOf(sql`i.id`)}`)
 }
 
 /**
@@ -171,11 +172,8 @@ export async function applyPricesTo(
   productIds: readonly number[],
 ): Promise<number> {
   if (!run.hasPriceStream || productIds.length === 0) return 0
-  const { rows } = await write(
-    tx,
-    run,
-    sql`t.id = ANY (${ints(productIds)})`,
-    sql`t.product_id = ANY (${ints(productIds)})`,
-  )
+  const variants = sql`${each(productIds)} JOIN LATERAL (
+    SELECT v.* FROM public.website_product_variants v WHERE v.product_id = i.id OFFSET 0) t ON true`
+  const { rows } = await write(tx, run, productsOf(run, productIds), variants)
   return rows
 }

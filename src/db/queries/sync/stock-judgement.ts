@@ -1,40 +1,39 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Db } from '../../client.ts'
+import { isRetired, liveProductAt, variantsOf } from './catalog-rows.ts'
 import { stagedBetween } from './levels.ts'
 import type { Judgement, SyncRun } from './run.ts'
-import { lessReserved, reservedUnits, soldAt } from './stock.ts'
+import { lessReserved, reservedMap } from './stock.ts'
 
-/** What the ERP says of each SKU of a run, unless something newer is known: `sku`, `quantity`. */
-export const lastLevels = (run: Pick<SyncRun, 'runId' | 'siteId'>): SQL => sql`
-  SELECT l.sku, CASE WHEN s.version > l.version THEN s.quantity ELSE l.quantity END AS quantity
+/**
+ * The variants `t` that a run has levels for, and what they should show if nothing newer is known: `id`, `product_id`,
+ * `sku`, `shows`, `should`. Needs a CTE `reserved`. Primary keys of staging, erp_stock and products,
+ * idx_website_product_variants_sku.
+ */
+export const levelled = (run: Pick<SyncRun, 'runId' | 'siteId'>): SQL => sql`
+  SELECT t.id, t.product_id, t.sku, t.inventory_quantity AS shows,
+    ${lessReserved(sql`CASE WHEN s.version > l.version THEN s.quantity ELSE l.quantity END`, sql`l.sku`)} AS should
   FROM ${stagedBetween(run, 'level')}
-  LEFT JOIN website_worker.erp_stock s ON s.site_id = ${run.siteId} AND s.sku = l.sku`
+  LEFT JOIN LATERAL (
+    SELECT s.version, s.quantity FROM website_worker.erp_stock s
+    WHERE s.site_id = ${run.siteId} AND s.sku = l.sku OFFSET 0) s ON true
+  ${variantsOf(sql`l.sku`)} ${liveProductAt(run.siteId)}
+  WHERE NOT ${isRetired}`
 
 /** How many products of the site are in stock now and would no longer be. */
 export async function judgeStock(db: Db, run: SyncRun): Promise<Judgement> {
-  const { siteId } = run
-  // Primary keys of staging and erp_stock; idx_website_product_variants_sku and _product_id, primary key and
-  // idx_website_products_site_id of products.
+  // A product loses its stock if all of its variants that have some are among those that are to have none.
+  // Besides: idx_website_product_variants_product_id, idx_website_products_site_id.
   const { rows } = await db.execute(
-    sql`WITH reserved AS MATERIALIZED (${reservedUnits(run)}),
-        said AS MATERIALIZED (${lastLevels(run)}),
-        emptied AS MATERIALIZED (
-          SELECT DISTINCT v.product_id
-          FROM said JOIN public.website_product_variants v ON v.sku = said.sku ${soldAt(siteId)}
-          LEFT JOIN reserved r ON r.sku = said.sku
-          WHERE v.inventory_quantity > 0 AND ${lessReserved(sql`said.quantity`, sql`r.units`)} <= 0),
-        losing AS (
-          SELECT v.product_id FROM public.website_product_variants v
-          LEFT JOIN said ON said.sku = v.sku
-            AND NOT EXISTS (SELECT FROM website_worker.retired_variants t WHERE t.variant_id = v.id)
-          LEFT JOIN reserved r ON r.sku = said.sku
-          WHERE v.product_id IN (SELECT e.product_id FROM emptied e)
-          GROUP BY v.product_id
-          HAVING max(CASE WHEN said.sku IS NULL THEN v.inventory_quantity
-            ELSE ${lessReserved(sql`said.quantity`, sql`r.units`)} END) <= 0)
+    sql`WITH reserved AS MATERIALIZED (${reservedMap(run)}),
+        touched AS MATERIALIZED (
+          SELECT l.product_id, count(*) FILTER (WHERE l.shows > 0) AS had FROM (${levelled(run)}) l
+          GROUP BY l.product_id HAVING bool_or(l.shows > 0) AND NOT bool_or(l.should > 0))
         SELECT (SELECT count(*) FROM public.website_products p
-                WHERE p.site_id = ${siteId} AND p.deleted_at IS NULL)::int AS products,
-          (SELECT count(*) FROM losing)::int AS "losingStock"`,
+                WHERE p.site_id = ${run.siteId} AND p.deleted_at IS NULL)::int AS products,
+          (SELECT count(*) FROM touched WHERE touched.had = (
+            SELECT count(*) FROM public.website_product_variants v
+            WHERE v.product_id = touched.product_id AND v.inventory_quantity > 0))::int AS "losingStock"`,
   )
   const { products, losingStock } = rows[0] as { products: number; losingStock: number }
   return { products, losingStock, losingPrice: 0, deactivated: 0 }

@@ -1,11 +1,10 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
+import { isRetired, liveProductAt, variantOf, variantsOf } from './catalog-rows.ts'
 import { stagedBetween, type StagedRange } from './levels.ts'
 import type { SyncRun } from './run.ts'
 
 type StockRun = Pick<SyncRun, 'runId' | 'siteId' | 'pushesOrders'>
-
-const ints = (values: readonly number[]) => sql`${sql.param(values)}::int[]`
 
 /**
  * Units by SKU (`sku`, `units`) that orders took and the ERP doesn't know of yet: those it hasn't been told of since the
@@ -18,36 +17,36 @@ export function reservedUnits({ siteId, pushesOrders }: Pick<SyncRun, 'siteId' |
   return sql`
     SELECT coalesce(v.sku, i.sku)::text AS sku, sum(i.quantity)::bigint AS units
     FROM public.website_orders o
-    JOIN public.website_order_items i ON i.order_id = o.id
-    LEFT JOIN public.website_product_variants v ON v.id = i.variant_id
+    JOIN LATERAL (SELECT i.* FROM public.website_order_items i WHERE i.order_id = o.id OFFSET 0) i ON true
+    LEFT JOIN LATERAL (SELECT v.sku FROM public.website_product_variants v WHERE v.id = i.variant_id OFFSET 0) v ON true
     WHERE o.site_id = ${siteId} AND o.erp_order_id IS NULL AND o.erp_order_ref IS NULL
       AND o.id > coalesce((SELECT d.watermark FROM website_worker.domains d
                            WHERE d.domain = 'erp' AND d.site_id IN (0, ${siteId}) ORDER BY d.site_id DESC LIMIT 1), 0)
       AND coalesce(o.status, '') NOT IN ('cancelled', 'refunded')
-      AND NOT EXISTS (SELECT FROM website_worker.erp_ids e WHERE e.entity = 'order' AND e.row_id = o.id)
+      AND (SELECT e.row_id FROM website_worker.erp_ids e WHERE e.entity = 'order' AND e.row_id = o.id) IS NULL
     GROUP BY 1`
 }
 
-/** What a variant of a quantity, never null, should show; no sum of ours may break the column's range. */
-export const lessReserved = (quantity: SQL, units: SQL): SQL =>
-  sql`least(greatest(${quantity}::bigint - coalesce(${units}, 0), -2147483648), 2147483647)::int`
+/** `reservedUnits` as one object, for a CTE `reserved`: looked up in it, however many there are. */
+export const reservedMap = (run: StockRun): SQL =>
+  sql`SELECT coalesce(jsonb_object_agg(u.sku, u.units), '{}') AS units FROM (${reservedUnits(run)}) u`
 
-/** Joins variants `v` to their products `p`, as far as they are the site's, not deleted and not retired. */
-export const soldAt = (siteId: number): SQL => sql`
-  JOIN public.website_products p ON p.id = v.product_id AND p.site_id = ${siteId} AND p.deleted_at IS NULL
-    AND NOT EXISTS (SELECT FROM website_worker.retired_variants t WHERE t.variant_id = v.id)`
+/** What a variant of a quantity and SKU should show, given a CTE `reserved`; no sum of ours may break the column's range. */
+export const lessReserved = (quantity: SQL, sku: SQL): SQL =>
+  sql`least(greatest(${quantity}::bigint - coalesce(((SELECT r.units FROM reserved r) ->> ${sku})::bigint, 0),
+    -2147483648), 2147483647)::int`
 
 /**
- * Variants `v` whose stock isn't what the ERP last said, less what is `reserved`, a CTE: `id`, `product_id`, `sku`,
- * `quantity`.
+ * Variants whose stock isn't what the ERP last said, less what is `reserved`, a CTE: `id`, `product_id`, `sku`,
+ * `quantity`. `variants`: a FROM that makes them `t`.
  */
-const outOfStep = ({ siteId }: StockRun, which: SQL): SQL => sql`
-  SELECT v.id, v.product_id, v.sku, e.quantity
-  FROM public.website_product_variants v ${soldAt(siteId)}
-  JOIN website_worker.erp_stock s ON s.site_id = ${siteId} AND s.sku = v.sku
-  LEFT JOIN reserved r ON r.sku = v.sku
-  CROSS JOIN LATERAL (SELECT ${lessReserved(sql`s.quantity`, sql`r.units`)} AS quantity) e
-  WHERE ${which} AND v.inventory_quantity IS DISTINCT FROM e.quantity`
+const outOfStep = ({ siteId }: StockRun, variants: SQL): SQL => sql`
+  SELECT t.id, t.product_id, t.sku, e.quantity
+  FROM ${variants} ${liveProductAt(siteId)}
+  JOIN LATERAL (
+    SELECT s.quantity FROM website_worker.erp_stock s WHERE s.site_id = ${siteId} AND s.sku = t.sku OFFSET 0) s ON true
+  CROSS JOIN LATERAL (SELECT ${lessReserved(sql`s.quantity`, sql`t.sku`)} AS quantity OFFSET 0) e
+  WHERE t.inventory_quantity IS DISTINCT FROM e.quantity AND NOT ${isRetired}`
 
 /** Rows to be written: those that are locked now, and how many someone else has locked. */
 export interface Lockable {
@@ -60,11 +59,11 @@ export interface Lockable {
  * no lock is waited for while others are held: the main app never meets a deadlock with us.
  */
 export async function lockStock(tx: Tx, run: StockRun, range: StagedRange): Promise<Lockable> {
-  // Primary keys of staging and erp_stock, idx_website_product_variants_sku, primary keys of variants and products.
+  // Primary keys of staging, products and erp_stock, idx_website_product_variants_sku; primary key of variants.
   const { rows } = await tx.execute(
-    sql`WITH reserved AS MATERIALIZED (${reservedUnits(run)}),
-        page AS MATERIALIZED (SELECT DISTINCT sku FROM ${stagedBetween(run, 'level', range)}),
-        wanted AS MATERIALIZED (${outOfStep(run, sql`v.sku IN (SELECT page.sku FROM page)`)}),
+    sql`WITH reserved AS MATERIALIZED (${reservedMap(run)}),
+        page AS MATERIALIZED (SELECT l.sku FROM ${stagedBetween(run, 'level', range)}),
+        wanted AS MATERIALIZED (${outOfStep(run, sql`page ${variantsOf(sql`page.sku`)}`)}),
         locked AS MATERIALIZED (
           SELECT v.id FROM public.website_product_variants v WHERE v.id = ANY (ARRAY(SELECT w.id FROM wanted w))
           FOR NO KEY UPDATE SKIP LOCKED)
@@ -86,10 +85,11 @@ export interface Written {
  */
 export async function writeStock(tx: Tx, run: StockRun, variantIds: readonly number[]): Promise<Written[]> {
   if (variantIds.length === 0) return []
-  // Primary keys of variants, products, retired_variants and erp_stock.
+  const ids = sql`unnest(${sql.param(variantIds)}::int[]) AS i(id)`
+  // Primary keys of variants, products and erp_stock.
   const { rows } = await tx.execute(
-    sql`WITH reserved AS MATERIALIZED (${reservedUnits(run)}),
-        wanted AS MATERIALIZED (${outOfStep(run, sql`v.id = ANY (${ints(variantIds)})`)})
+    sql`WITH reserved AS MATERIALIZED (${reservedMap(run)}),
+        wanted AS MATERIALIZED (${outOfStep(run, sql`${ids} ${variantOf(sql`i.id`)}`)})
         UPDATE public.website_product_variants v SET inventory_quantity = w.quantity
         FROM wanted w WHERE v.id = w.id
         RETURNING v.sku, v.product_id AS "productId"`,

@@ -1,0 +1,32 @@
+import { sql, type SQL } from 'drizzle-orm'
+
+// Each is looked up by its key, row for row, whatever the planner believes of tables that are just being filled: OFFSET 0
+// keeps it from beginning with all of a site.
+
+/** Joins the variants `t` of a SKU. Uses idx_website_product_variants_sku. */
+export const variantsOf = (sku: SQL): SQL => sql`
+  JOIN LATERAL (SELECT v.* FROM public.website_product_variants v WHERE v.sku = ${sku} OFFSET 0) t ON true`
+
+/** Joins the variant `t` of an id. Primary key. */
+export const variantOf = (id: SQL): SQL => sql`
+  JOIN LATERAL (SELECT v.* FROM public.website_product_variants v WHERE v.id = ${id} OFFSET 0) t ON true`
+
+/** Joins the product `p` of a variant `t`, if it is the site's and not deleted. Primary key. */
+export const liveProductAt = (siteId: number): SQL => sql`
+  JOIN LATERAL (
+    SELECT p.id, p.sku FROM public.website_products p
+    WHERE p.id = t.product_id AND p.site_id = ${siteId} AND p.deleted_at IS NULL OFFSET 0) p ON true`
+
+/** Joins the product `t` of a SKU, if it is the site's and not deleted. Uses website_products_site_id_sku_key. */
+export const productOf = (siteId: number, sku: SQL): SQL => sql`
+  JOIN LATERAL (
+    SELECT p.* FROM public.website_products p
+    WHERE p.site_id = ${siteId} AND p.sku = ${sku} AND p.deleted_at IS NULL OFFSET 0) t ON true`
+
+/** Whether the site has a variant of a SKU whose product is not deleted. */
+export const isSold = (siteId: number, sku: SQL): SQL =>
+  sql`EXISTS (SELECT FROM (SELECT) one ${variantsOf(sku)} ${liveProductAt(siteId)})`
+
+/** Whether a variant `t` is kept although the ERP has it no longer. Primary key. */
+export const isRetired: SQL = sql`(
+  SELECT r.variant_id FROM website_worker.retired_variants r WHERE r.variant_id = t.id) IS NOT NULL`
