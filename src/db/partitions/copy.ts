@@ -87,14 +87,15 @@ async function copyBatch(tx: Tx, { table, source, target, columns }: Route, afte
   await updateConversion(tx, table, { copiedThrough: through })
 }
 
-/** Carries over rows that were noted as changed; returns how many notes that were. */
+/** Carries over rows that were noted as changed; returns how many notes that were, `limit` when all is to be copied anew. */
 export async function carryChanges(tx: Tx, { table, source, target, columns }: Route, limit: number): Promise<number> {
   // Primary key of the notes.
   const { rows } = await tx.execute<{ seq: string; id: number | null }>(sql`
     SELECT seq::text, id FROM website_worker.partition_changes WHERE table_name = ${table} ORDER BY seq LIMIT ${limit}`)
   if (rows.length === 0) return 0
+  const isEmptied = rows.some((row) => row.id === null)
   const { copiedThrough } = (await readConversion(tx, table))!
-  if (rows.some((row) => row.id === null)) {
+  if (isEmptied) {
     await run(tx, `TRUNCATE ${target}`)
     await updateConversion(tx, table, { copiedThrough: firstId, verifiedThrough: firstId })
   } else {
@@ -108,7 +109,7 @@ export async function carryChanges(tx: Tx, { table, source, target, columns }: R
   await tx.execute(sql`
     DELETE FROM website_worker.partition_changes
     WHERE table_name = ${table} AND seq = ANY (${sql.param(rows.map((row) => row.seq))}::bigint[])`)
-  return rows.length
+  return isEmptied ? limit : rows.length
 }
 
 /**

@@ -93,7 +93,7 @@ export const makeSchema = (owner: string) => [
 /** Rows of the default partition, counted up to a limit: there should be none. */
 export async function countDefault(db: Db | Tx, table: PartitionedTable, limit = 100_000): Promise<number> {
   const { rows } = await db.execute(
-    sql`SELECT count(*)::int AS rows FROM (SELECT FROM ${sql.raw(defaultOf(table))} LIMIT ${limit}) AS some`,
+    sql`SELECT count(*)::int AS rows FROM (SELECT FROM ${sql.raw(defaultOf(table))} LIMIT ${limit}) AS page`,
   )
   return rows[0]!.rows as number
 }
