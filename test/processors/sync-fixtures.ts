@@ -4,7 +4,7 @@ import { maxPageBytes } from '../../src/clients/erp/http.ts'
 import type { ErpEnvironment } from '../../src/clients/erp/settings.ts'
 import { createGuard } from '../../src/clients/guard.ts'
 import { createJsonCaller } from '../../src/clients/json-call.ts'
-import { enqueueItem } from '../../src/db/queries/enqueue.ts'
+import { enqueueItem, registerJobs } from '../../src/db/queries/enqueue.ts'
 import { syncCheckpoints, syncRuns, websiteProducts, websiteSyncLogs, work } from '../../src/db/schema/index.ts'
 import type { SyncDeps } from '../../src/processors/sync/deps.ts'
 import { createErpOpener } from '../../src/processors/sync/site-erp.ts'
@@ -47,6 +47,7 @@ export async function createSyncStack(options: SyncStackOptions) {
   })
   const { db } = stack
   deps['db'] = db
+  await registerJobs(db, Object.values(catalog))
   deps['sync'] = {
     db,
     open: createErpOpener(environment, {
