@@ -25,5 +25,5 @@ COMMENT ON VIEW public.website_analytics_freshness IS 'Made by website-worker';
 --> statement-breakpoint
 GRANT SELECT ON public.website_analytics_freshness TO PUBLIC;
 --> statement-breakpoint
--- Readers that count hours need to know what days a site has.
-GRANT EXECUTE ON FUNCTION website_worker.zone_of(text) TO PUBLIC;
+-- Readers that count hours need to know when a site's days begin.
+GRANT EXECUTE ON FUNCTION website_worker.zone_of(text), website_worker.instant_of(timestamp, text) TO PUBLIC;

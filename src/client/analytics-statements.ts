@@ -21,8 +21,10 @@ const rangeOf = ({ siteId, from, to }: ParsedAnalyticsQuery): readonly Argument[
 
 /** The instants between which a range of days lies in the site's zone. */
 const instants = (site: string, from: string, to: string) => `
-  SELECT z.zone, ${from}::timestamp AT TIME ZONE z.zone AS began, (${to} + 1)::timestamp AT TIME ZONE z.zone AS ended
-  FROM (SELECT coalesce(website_worker.zone_of(s.timezone), 'UTC') AS zone FROM public.website_sites s WHERE s.id = ${site}) z`
+  SELECT z.zone, website_worker.instant_of(${from}::timestamp, z.zone) AS began,
+    website_worker.instant_of((${to} + 1)::timestamp, z.zone) AS ended
+  FROM (SELECT coalesce(website_worker.zone_of(s.timezone), 'UTC') AS zone FROM public.website_sites s
+        WHERE s.id = ${site} OFFSET 0) z`
 
 /** The site's zone, and whether its analytics may be read; none where there is no such site. Uses website_sites_pkey. */
 export const siteStatement = ({ siteId }: ParsedAnalyticsQuery): AnalyticsStatement => ({

@@ -180,7 +180,7 @@ describe('hours', () => {
     const siteId = await createSite(database.db, { timezone })
     await database.pool.query(
       `INSERT INTO website_analytics_page_hourly (site_id, hour, page_key, page_path, pageviews)
-       SELECT $1, date_trunc('hour', ($2::date::timestamp AT TIME ZONE $3) + interval '150 minutes', $3), md5(p)::uuid, p, 4
+       SELECT $1, date_trunc('hour', website_worker.instant_of($2::date::timestamp, $3) + interval '150 minutes', $3), md5(p)::uuid, p, 4
        FROM unnest(ARRAY['/', '/about']) p`,
       [siteId, day, timezone],
     )
@@ -198,6 +198,7 @@ describe('hours', () => {
   test.each([
     ['Europe/Berlin', '2026-10-25', 25, '2026-10-24T22:00:00Z', '2026-10-25T00:00:00Z'],
     ['America/New_York', '2026-03-08', 23, '2026-03-08T05:00:00Z', '2026-03-08T07:00:00Z'],
+    ['America/Havana', '2026-11-01', 25, '2026-11-01T04:00:00Z', '2026-11-01T06:00:00Z'],
     ['Asia/Kolkata', '2026-03-08', 24, '2026-03-07T18:30:00Z', '2026-03-07T20:30:00Z'],
     ['Mars/Olympus', '2026-03-08', 24, '2026-03-08T00:00:00Z', undefined],
   ])('of %s on %s are %i', async (timezone, day, count, first, busy) => {
