@@ -1,3 +1,5 @@
+import { onceAborted } from '../../clients/abort-listeners.ts'
+
 /** Lets those who want the same thing in one after the other, in the order they came. */
 export interface Lines {
   /** Waits until it is one's turn; null when that took too long, or the signal came. Call the returned function to let the next one in. */
@@ -35,7 +37,7 @@ export function createLines(): Lines {
       return new Promise((resolve) => {
         const settle = (step: (() => void) | null) => {
           clearTimeout(timer)
-          signal.removeEventListener('abort', giveUp)
+          deaf()
           resolve(step)
         }
         const giveUp = () => {
@@ -44,7 +46,7 @@ export function createLines(): Lines {
         }
         const admitted = () => settle(once(name))
         const timer = setTimeout(giveUp, patienceMs)
-        signal.addEventListener('abort', giveUp, { once: true })
+        const deaf = onceAborted(signal, giveUp)
         line.add(admitted)
       })
     },
