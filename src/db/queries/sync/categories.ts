@@ -1,0 +1,59 @@
+import { sql } from 'drizzle-orm'
+import type { Tx } from '../../client.ts'
+import type { StagedRange } from './levels.ts'
+import { knownCategories } from './products-update.ts'
+import { isBlank, isOurs, isWritable, stagedRows } from './products-staged.ts'
+import type { SyncRun } from './run.ts'
+
+/**
+ * Puts staged products into the categories that the ERP newly names, and takes them out of those that it no longer does;
+ * what the shop has put them into stays. A category that the shop doesn't have is left out, until it has. Returns how
+ * many names those were.
+ */
+export async function applyCategories(tx: Tx, run: SyncRun, range: StagedRange): Promise<number> {
+  if (!isOurs(run, 'categories')) return 0
+  const { siteId } = run
+  // Primary keys, website_categories_site_id_slug_key, website_product_categories_product_id_category_id_key.
+  const { rows } = await tx.execute(
+    sql`WITH calc AS MATERIALIZED (
+          SELECT p.id, has.slugs, coalesce(ep.categories, '{}') AS had,
+            jsonb_array_length(s.doc -> 'categories') - cardinality(has.slugs) AS unknown,
+            p.last_synced_at = now() AT TIME ZONE 'UTC' AS is_made,
+            CASE WHEN ep.product_id IS NULL THEN ${isBlank} ELSE has.slugs IS DISTINCT FROM coalesce(ep.categories, '{}') END
+              AS is_changed
+          FROM ${stagedRows(run)}
+          CROSS JOIN LATERAL (SELECT ${knownCategories(run)}) AS has(slugs)
+          WHERE ${isWritable(run, range)} AND jsonb_typeof(s.doc -> 'categories') = 'array'
+        ), dropped AS (
+          DELETE FROM public.website_product_categories l
+          USING calc k, public.website_categories c
+          WHERE k.is_changed AND l.product_id = k.id AND c.id = l.category_id
+            AND c.slug = ANY (k.had) AND c.slug <> ALL (k.slugs)
+          RETURNING l.product_id
+        ), added AS (
+          INSERT INTO public.website_product_categories (product_id, category_id, is_primary, created_at)
+          SELECT k.id, c.id, named.slug = k.slugs[1], now() AT TIME ZONE 'UTC'
+          FROM calc k CROSS JOIN LATERAL unnest(k.slugs) AS named(slug)
+          JOIN public.website_categories c ON c.site_id = ${siteId} AND c.slug = named.slug
+          WHERE k.is_changed AND named.slug <> ALL (k.had) AND NOT EXISTS (
+            SELECT FROM public.website_product_categories l WHERE l.product_id = k.id AND l.category_id = c.id)
+          ORDER BY k.id, named.slug <> k.slugs[1]
+          ON CONFLICT DO NOTHING
+          RETURNING product_id
+        ), moved AS (
+          UPDATE public.website_product_categories l SET is_primary = c.slug = k.slugs[1]
+          FROM calc k, public.website_categories c
+          WHERE k.is_changed AND k.slugs[1] IS DISTINCT FROM k.had[1] AND cardinality(k.slugs) > 0
+            AND l.product_id = k.id AND c.id = l.category_id
+            AND (c.slug = ANY (k.slugs) OR c.slug <> ALL (k.had)) AND l.is_primary IS DISTINCT FROM (c.slug = k.slugs[1])
+          RETURNING l.product_id
+        ), noted AS (
+          INSERT INTO website_worker.product_changes (site_id, product_id, changed)
+          SELECT ${siteId}::int, m.id, '{categories}'::text[]
+          FROM (SELECT product_id FROM dropped UNION SELECT product_id FROM added UNION SELECT product_id FROM moved) AS m(id)
+          WHERE NOT ${run.isFirst}
+          EXCEPT SELECT ${siteId}::int, k.id, '{categories}'::text[] FROM calc k WHERE k.is_made)
+        SELECT coalesce(sum(k.unknown), 0)::int AS unknown FROM calc k`,
+  )
+  return rows[0]?.unknown as number
+}

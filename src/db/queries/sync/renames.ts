@@ -1,0 +1,139 @@
+import { sql } from 'drizzle-orm'
+import type { Tx } from '../../client.ts'
+import { isDead, refuse, toOwner, type Refusal } from './matching.ts'
+import { dataFaultOf } from './data-fault.ts'
+import { ints, isNews, stagedOf, toRows, type Traversal } from './products-staged.ts'
+import type { SyncRun } from './run.ts'
+
+/** A product that the ERP gave another SKU, and the row that has that SKU now. */
+interface Rename {
+  n: number
+  id: number
+  was: string
+  sku: string
+  hasVariants: boolean
+  holder: number | null
+  /** The ERP id that the holder belongs to; null: the shop's own. */
+  owner: string | null
+  isFree: boolean
+  isDeleted: boolean | null
+}
+
+/**
+ * Gives rows the SKUs that the ERP gave their products, all at once, so that SKUs can be swapped. One that another product
+ * keeps can't be had, unless the ERP has done with that one. Returns how many rows have another SKU now.
+ */
+export async function renameProducts(tx: Tx, run: SyncRun, view: Traversal): Promise<number> {
+  const wanted = await readRenames(tx, run, view)
+  if (wanted.length === 0) return 0
+  const { accepted, refused } = judgeRenames(wanted)
+  const broken = await renameOrSplit(tx, run, accepted)
+  await refuse(tx, run, [...refused, ...broken])
+  return accepted.length - broken.length
+}
+
+async function readRenames(tx: Tx, run: SyncRun, view: Traversal): Promise<Rename[]> {
+  // Primary keys, website_products_site_id_sku_key, erp_ids_row.
+  const { rows } = await tx.execute(
+    sql`WITH wanted AS MATERIALIZED (
+          SELECT s.n, p.id, p.sku AS was, s.sku, s.doc ? 'skus' AS "hasVariants"
+          FROM website_worker.sync_staging s ${toRows(run)}
+          WHERE ${stagedOf(run, 'product')} AND s.refusal IS NULL AND p.sku <> s.sku AND ${isNews})
+        SELECT w.*, q.id AS holder, q.deleted_at IS NOT NULL AS "isDeleted", o.erp_id AS owner,
+          q.id IS NULL OR q.deleted_at IS NULL AND o.erp_id IS NOT NULL AND ${isDead(view)} AS "isFree"
+        FROM wanted w
+        LEFT JOIN public.website_products q ON q.site_id = ${run.siteId} AND q.sku = w.sku ${toOwner(run)}
+        ORDER BY w.n`,
+  )
+  return rows as unknown as Rename[]
+}
+
+/** Which SKUs can be had: those that nobody has, that their holder gives up for another it can have, or that are set free. */
+function judgeRenames(wanted: readonly Rename[]): { accepted: Rename[]; refused: Refusal[] } {
+  const accepted = new Map(wanted.map((rename) => [rename.id, rename]))
+  const waiting = new Map<number, Rename>()
+  for (const rename of wanted) if (rename.holder !== null) waiting.set(rename.holder, rename)
+  const stuck = wanted.filter(({ holder, isFree }) => !isFree && holder !== null && !accepted.has(holder))
+  const refused: Refusal[] = []
+  for (let rename = stuck.pop(); rename; rename = stuck.pop()) {
+    accepted.delete(rename.id)
+    refused.push({ n: rename.n, reason: reasonOf(rename) })
+    const next = waiting.get(rename.id)
+    if (next && !next.isFree) stuck.push(next)
+  }
+  return { accepted: [...accepted.values()], refused }
+}
+
+function reasonOf({ sku, owner, isDeleted }: Rename): string {
+  if (isDeleted) return `SKU ${sku} is that of a product that the shop has deleted`
+  return owner === null
+    ? `SKU ${sku} is that of a product of the shop's own`
+    : `SKU ${sku} belongs to product ${owner} of the ERP`
+}
+
+// What a constraint or a trigger of the shop refuses must not keep the others from their SKUs.
+async function renameOrSplit(tx: Tx, run: SyncRun, renames: readonly Rename[]): Promise<Refusal[]> {
+  if (renames.length === 0) return []
+  try {
+    await tx.transaction((inner) => rename(inner as Tx, run, renames))
+    return []
+  } catch (error) {
+    const fault = dataFaultOf(error)
+    if (!fault) throw error
+    const [only] = renames
+    if (only && renames.length === 1) return [{ n: only.n, reason: `it can't have SKU ${only.sku}: ${fault}` }]
+  }
+  const middle = Math.ceil(renames.length / 2)
+  const first = await renameOrSplit(tx, run, renames.slice(0, middle))
+  return [...first, ...(await renameOrSplit(tx, run, renames.slice(middle)))]
+}
+
+async function rename(tx: Tx, run: SyncRun, renames: readonly Rename[]): Promise<void> {
+  const ours = new Set(renames.map(({ id }) => id))
+  const others = renames.flatMap(({ holder, isFree }) =>
+    holder !== null && isFree && !ours.has(holder) ? [holder] : [],
+  )
+  const sorted = renames.toSorted((a, b) => a.id - b.id)
+  await setFree(tx, run, others)
+  const targets = new Set(renames.map(({ sku }) => sku))
+  // Primary key. No reader ever sees these names: they are gone again before the transaction ends.
+  await tx.execute(
+    sql`UPDATE public.website_products p SET sku = gen_random_uuid()::text
+        WHERE p.id = ANY (${ints(sorted.flatMap(({ id, was }) => (targets.has(was) ? [id] : [])))})`,
+  )
+  await setSkus(tx, run, JSON.stringify(sorted))
+}
+
+// Rows of products that the ERP has done with keep a SKU that nobody else will have.
+async function setFree(tx: Tx, run: SyncRun, ids: readonly number[]): Promise<void> {
+  if (ids.length === 0) return
+  // Primary key.
+  const { rows } = await tx.execute(
+    sql`SELECT p.id, p.sku AS was, left(p.sku, 80) || '-retired-' || p.id AS sku, false AS "hasVariants"
+        FROM public.website_products p WHERE p.id = ANY (${ints(ids)}) ORDER BY p.id`,
+  )
+  await setSkus(tx, run, JSON.stringify(rows))
+}
+
+/** Renames rows, and their default variants with them. */
+async function setSkus(tx: Tx, { siteId, isFirst }: SyncRun, renames: string): Promise<void> {
+  const list = sql`json_to_recordset(${renames}::json) AS r(id int, was text, sku text, "hasVariants" boolean)`
+  // Primary keys; website_product_variants_product_id_sku_key.
+  await tx.execute(
+    sql`WITH renamed AS (
+          UPDATE public.website_products p
+          SET sku = r.sku, last_synced_at = CASE WHEN p.last_synced_at IS NOT NULL THEN now() AT TIME ZONE 'UTC' END
+          FROM ${list} WHERE p.id = r.id AND p.deleted_at IS NULL RETURNING p.id
+        ), variants AS (
+          UPDATE public.website_product_variants v SET sku = r.sku
+          FROM ${list}
+          WHERE v.product_id = r.id AND v.sku = r.was AND NOT r."hasVariants" AND NOT EXISTS (
+            SELECT FROM public.website_product_variants other WHERE other.product_id = r.id AND other.sku = r.sku)
+          RETURNING v.product_id, r.was, r.sku
+        ), kept AS (
+          UPDATE website_worker.erp_products ep SET variants = array_replace(ep.variants, v.was, v.sku)
+          FROM variants v WHERE ep.product_id = v.product_id)
+        INSERT INTO website_worker.product_changes (site_id, product_id, changed)
+        SELECT ${siteId}, renamed.id, '{sku}' FROM renamed WHERE NOT ${isFirst}`,
+  )
+}

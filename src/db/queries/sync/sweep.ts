@@ -1,0 +1,76 @@
+import { sql, type SQL } from 'drizzle-orm'
+import type { Tx } from '../../client.ts'
+import type { StagedRange } from './levels.ts'
+import { isNews, stagedOf, texts, toRows, type Traversal } from './products-staged.ts'
+import type { SyncRun } from './run.ts'
+
+/** How many rows one transaction of the sweep looks at. */
+export const sweepSize = 2_000
+
+/** Sets to inactive what tombstones of a range are about. Returns how many rows that were active. */
+export function applyTombstones(tx: Tx, run: SyncRun, range: StagedRange): Promise<number> {
+  return markGone(
+    tx,
+    run,
+    sql`SELECT p.id, s.version FROM website_worker.sync_staging s ${toRows(run)}
+        WHERE ${stagedOf(run, 'tombstone', range)} AND s.refusal IS NULL AND ${isNews}
+          AND ep.status IS DISTINCT FROM 'gone'`,
+  )
+}
+
+/** Rows `p` of products that a complete run has not seen, and that aren't known to be gone. erp_ids_site_id_entity_erp_id_pk. */
+export const unseenRows = ({ runId, siteId }: SyncRun, { badIds, badSkus }: Traversal): SQL => sql`
+  website_worker.erp_ids l
+  JOIN public.website_products p ON p.id = l.row_id AND p.site_id = ${siteId} AND p.deleted_at IS NULL
+  LEFT JOIN website_worker.erp_products ep ON ep.product_id = p.id
+  WHERE l.site_id = ${siteId} AND l.entity = 'product' AND ep.status IS DISTINCT FROM 'gone'
+    AND NOT EXISTS (SELECT FROM website_worker.sync_staging s WHERE s.run_id = ${runId} AND s.erp_id = l.erp_id)
+    AND l.erp_id <> ALL (${texts(badIds)}) AND p.sku <> ALL (${texts(badSkus)})`
+
+/** Sets to inactive some of what a complete run has not seen. Returns how many rows that is, and how many were active. */
+export async function sweepProducts(
+  tx: Tx,
+  run: SyncRun,
+  view: Traversal,
+): Promise<{ seen: number; deactivated: number }> {
+  const { rows } = await tx.execute(sql`SELECT p.id FROM ${unseenRows(run, view)} ORDER BY p.id LIMIT ${sweepSize}`)
+  const ids = rows.map((row) => row.id as number)
+  if (ids.length === 0) return { seen: 0, deactivated: 0 }
+  const deactivated = await markGone(
+    tx,
+    run,
+    sql`SELECT r.id, NULL::numeric AS version FROM unnest(${sql.param(ids)}::int[]) AS r(id)`,
+  )
+  return { seen: ids.length, deactivated }
+}
+
+async function markGone(tx: Tx, { siteId, isFirst }: SyncRun, gone: SQL): Promise<number> {
+  // Primary keys. A status that the shop chose itself stays.
+  const { rows } = await tx.execute(
+    sql`WITH gone AS MATERIALIZED (
+          SELECT g.id, coalesce(g.version, ep.version, '-Infinity') AS version, ep.product_id IS NULL AS is_new, p.status AS had_status,
+            CASE WHEN coalesce(p.status, 'active') = 'active' OR p.status = ep.shop_status THEN 'inactive' END AS shop_status,
+            coalesce(p.status, 'active') <> 'inactive'
+              AND (coalesce(p.status, 'active') = 'active' OR p.status = ep.shop_status) AS is_change,
+            p.sync_status IS DISTINCT FROM 'synced' AS is_unsynced
+          FROM (${gone}) g
+          JOIN public.website_products p ON p.id = g.id
+          LEFT JOIN website_worker.erp_products ep ON ep.product_id = g.id
+        ), updated AS (
+          UPDATE public.website_products p
+          SET status = CASE WHEN g.is_change AND p.status IS NOT DISTINCT FROM g.had_status THEN 'inactive' ELSE p.status END,
+            sync_status = 'synced', last_synced_at = now() AT TIME ZONE 'UTC'
+          FROM gone g WHERE p.id = g.id AND (g.is_change OR g.is_unsynced)
+        ), learnt AS (
+          INSERT INTO website_worker.erp_products (product_id, site_id, version, hashes, status, shop_status, variants)
+          SELECT g.id, ${siteId}, g.version, '{}', 'gone', g.shop_status, '{}' FROM gone g WHERE g.is_new
+        ), relearnt AS (
+          UPDATE website_worker.erp_products ep SET version = g.version, status = 'gone', shop_status = g.shop_status
+          FROM gone g WHERE ep.product_id = g.id AND NOT g.is_new
+        ), noted AS (
+          INSERT INTO website_worker.product_changes (site_id, product_id, changed)
+          SELECT ${siteId}, g.id, '{status}' FROM gone g WHERE g.is_change AND NOT ${isFirst})
+        SELECT count(*) FILTER (WHERE g.is_change)::int AS deactivated FROM gone g`,
+  )
+  return rows[0]?.deactivated as number
+}

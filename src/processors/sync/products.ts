@@ -1,0 +1,126 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { transact, type Db, type Tx } from '../../db/client.ts'
+import { auditProducts } from '../../db/queries/sync/audit-products.ts'
+import { judgeProducts } from '../../db/queries/sync/products-judgement.ts'
+import { dataFaultOf, isConflict } from '../../db/queries/sync/data-fault.ts'
+import type { StagedRange } from '../../db/queries/sync/levels.ts'
+import { refuse } from '../../db/queries/sync/matching.ts'
+import { announce, applyProductRange, linkProducts } from '../../db/queries/sync/products-apply.ts'
+import { stageProducts } from '../../db/queries/sync/products-stage.ts'
+import { measureStaging, prepareForSets, readTraversal, type Traversal } from '../../db/queries/sync/products-staged.ts'
+import { countBad, quarantine, quarantineBatch, resolveQuarantine } from '../../db/queries/sync/quarantine.ts'
+import { fence, noteApplied, type ApplyCounts, type SyncRun } from '../../db/queries/sync/run.ts'
+import { lockCatalog } from '../../db/queries/sync/site-lock.ts'
+import { sweepProducts, sweepSize } from '../../db/queries/sync/sweep.ts'
+import type { StepControl, SyncStream } from './stream.ts'
+
+/** Staged records that one transaction writes. */
+const rangeSize = 2_500
+
+/** How long a transaction that the shop is in the way of waits before it is tried again, ms. */
+const conflictWaitsMs = [50, 100, 200, 400, 800, 1_600]
+
+/** Products of the ERP become products of the shop, with their variants and categories. */
+export const productStream: SyncStream = {
+  type: 'product',
+  stage: stageProducts,
+  judge: judgeProducts,
+  apply: applyProducts,
+  audit: auditProducts,
+}
+
+type Step = (work: (tx: Tx) => Promise<ApplyCounts>) => Promise<ApplyCounts>
+
+async function applyProducts(db: Db, run: SyncRun, { signal, progress }: StepControl): Promise<ApplyCounts> {
+  const counts: Record<string, number> = {}
+  const count = (more: ApplyCounts) => {
+    for (const [word, value] of Object.entries(more)) counts[word] = (counts[word] ?? 0) + value
+  }
+  const step: Step = (work) => inFencedSets(db, run, signal, work)
+  const last = await measureStaging(db, run)
+  const view = await readTraversal(db, run)
+  count(await step((tx) => linkProducts(tx, run, view)))
+  for (let after = run.appliedThrough; after < last; after += rangeSize) {
+    const range = { after, through: Math.min(last, after + rangeSize) }
+    count(await applyOrSplit(db, run, view, range, step))
+    progress(range.through, last)
+  }
+  if (view.isSpoilt) count({ sweepSkipped: 1 })
+  if (view.isComplete) await sweep(run, view, step, count)
+  const parts = Math.ceil((await transact(db, (tx) => countBad(tx, run))) / quarantineBatch)
+  for (let part = 0; part < parts; part++) {
+    count(await step(async (tx) => ({ quarantined: await quarantine(tx, run, part, parts) })))
+  }
+  count(await step(async (tx) => ({ resolved: await resolveQuarantine(tx, run) })))
+  return counts
+}
+
+async function sweep(run: SyncRun, view: Traversal, step: Step, count: (more: ApplyCounts) => void): Promise<void> {
+  for (;;) {
+    const { seen = 0, deactivated = 0 } = await step(async (tx) => {
+      const swept = await sweepProducts(tx, run, view)
+      await announce(tx, run)
+      return swept
+    })
+    count({ deactivated })
+    if (seen < sweepSize) return
+  }
+}
+
+/** Writes a range in one transaction; where the database has something against a record of it, that one is refused. */
+async function applyOrSplit(
+  db: Db,
+  run: SyncRun,
+  view: Traversal,
+  range: StagedRange,
+  step: Step,
+): Promise<ApplyCounts> {
+  const write = () =>
+    step(async (tx) => {
+      const counts = await applyProductRange(tx, run, view, range)
+      await noteApplied(tx, run, range.through)
+      return counts
+    })
+  let fault: string | undefined
+  try {
+    return await write()
+  } catch (error) {
+    fault = dataFaultOf(error)
+    if (fault === undefined) throw error
+  }
+  const { after, through } = range
+  if (through - after === 1) {
+    await refuse(db, run, [{ n: through, reason: `the shop's database refuses it: ${fault}` }])
+    return write()
+  }
+  // Halves, so that one bad record among thousands is found in a few steps.
+  const middle = after + Math.ceil((through - after) / 2)
+  const first = await applyOrSplit(db, run, view, { after, through: middle }, step)
+  const second = await applyOrSplit(db, run, view, { after: middle, through }, step)
+  const words = new Set([...Object.keys(first), ...Object.keys(second)])
+  return Object.fromEntries([...words].map((word) => [word, (first[word] ?? 0) + (second[word] ?? 0)]))
+}
+
+/** One transaction that only the run's holder may make, and no other stream at the same time. */
+async function inFencedSets(
+  db: Db,
+  run: SyncRun,
+  signal: AbortSignal,
+  work: (tx: Tx) => Promise<ApplyCounts>,
+): Promise<ApplyCounts> {
+  for (let tried = 0; ; tried++) {
+    signal.throwIfAborted()
+    try {
+      return await transact(db, async (tx) => {
+        await fence(tx, run)
+        await lockCatalog(tx, run)
+        await prepareForSets(tx)
+        return work(tx)
+      })
+    } catch (error) {
+      const waitMs = conflictWaitsMs[tried]
+      if (!isConflict(error) || waitMs === undefined) throw error
+      await sleep(waitMs, undefined, { signal })
+    }
+  }
+}
