@@ -122,7 +122,11 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
   })
   releasers.add('connections to CRMs', caller.close)
   const smtp = config.SMTP_URL === undefined ? undefined : readSmtpUrl(config.SMTP_URL)
-  const credentials = createCredentials(config.CREDENTIALS, smtp?.auth ? [`${smtp.auth.user}:${smtp.auth.pass}`] : [])
+  const { ERP_TOKEN = '', ERP_PASSWORD = '', ERP_WEBHOOK_SECRET = '' } = config
+  const credentials = createCredentials(config.CREDENTIALS, [
+    ...(smtp?.auth ? [`${smtp.auth.user}:${smtp.auth.pass}`] : []),
+    ...[ERP_TOKEN, ERP_PASSWORD, ...ERP_WEBHOOK_SECRET.split(' ')].filter(Boolean),
+  ])
   // Pages may be large; reading one again does no harm.
   const erpCaller = createJsonCaller({
     guard,
