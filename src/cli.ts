@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { addArchiveCommands } from './cli/archive.ts'
 import { addBackfillCommand } from './cli/backfill.ts'
+import { addErpCommands } from './cli/erp.ts'
 import { createTerminal } from './cli/terminal.ts'
 import { addOriginCommands } from './cli/origins.ts'
 import { addPartitionCommands } from './cli/partition.ts'
@@ -123,7 +125,12 @@ program
 
 addBackfillCommand(program, { onDatabase, terminal: createTerminal(process.stdout) })
 addWebhookCommands(program, { onDatabase, terminal: createTerminal(process.stdout) })
+addErpCommands(program, { config: parseConfig, onDatabase, terminal: createTerminal(process.stdout), version })
 addOriginCommands(program, { onDatabase, terminal: createTerminal(process.stdout) })
+addArchiveCommands(program, {
+  archiveDir: () => parseConfig().ARCHIVE_DIR,
+  terminal: createTerminal(process.stdout),
+})
 addPartitionCommands(program, { onDatabase, terminal: createTerminal(process.stdout) })
 
 program

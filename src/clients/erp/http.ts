@@ -53,6 +53,30 @@ const passing: readonly number[] = [408, 425, 429]
 /** What `Retry-After` is heeded with; of others it is no word about load. */
 const asksToWait: readonly number[] = [429, 503]
 
+/** Where a page of a stream is. */
+export function pageUrl(
+  base: string,
+  page: Pick<ErpPageRequest, 'type' | 'since' | 'cursor' | 'skus'> & { siteKey?: string | undefined; limit: number },
+): URL {
+  const { type, siteKey, limit, since, cursor, skus } = page
+  const url = below(base, paths[type])
+  url.searchParams.set('limit', String(limit))
+  if (siteKey !== undefined) url.searchParams.set('site', siteKey)
+  if (since !== undefined) url.searchParams.set('since', since)
+  if (cursor !== undefined) url.searchParams.set('cursor', cursor)
+  // Commas between SKUs stand as they are, those within one don't.
+  if (skus) url.search += `&skus=${skus.map((sku) => encodeURIComponent(sku)).join(',')}`
+  return url
+}
+
+/** A path below an ERP's URL; its query stays. */
+export function below(base: string, path: string): URL {
+  const url = new URL(base)
+  url.pathname = `${url.pathname.replace(/\/+$/, '')}/${path}`
+  url.hash = ''
+  return url
+}
+
 type Ended = ErpPageResult | { kind: 'too-long' }
 /** Ends a page at once, or after the last try. */
 class Unfinished extends Error {
@@ -79,19 +103,6 @@ export function createHttpErp(config: HttpErpConfig, deps: HttpErpDeps): ErpConn
   /** What a page may hold: less, once one was too long. */
   let limit = pageSize
 
-  function urlOf({ type, since, cursor, skus }: ErpPageRequest): URL {
-    const url = new URL(base)
-    url.pathname = `${base.pathname.replace(/\/+$/, '')}/${paths[type]}`
-    url.hash = ''
-    url.searchParams.set('limit', String(limit))
-    if (siteKey !== undefined) url.searchParams.set('site', siteKey)
-    if (since !== undefined) url.searchParams.set('since', since)
-    if (cursor !== undefined) url.searchParams.set('cursor', cursor)
-    // Commas between SKUs stand as they are, those within one don't.
-    if (skus) url.search += `&skus=${skus.map((sku) => encodeURIComponent(sku)).join(',')}`
-    return url
-  }
-
   async function once(request: ErpPageRequest): Promise<Ended> {
     const { signal, siteId, runId } = request
     const callMs = timeoutMs
@@ -102,7 +113,7 @@ export function createHttpErp(config: HttpErpConfig, deps: HttpErpDeps): ErpConn
     }
     const result = await caller.call({
       method: 'GET',
-      url: urlOf(request),
+      url: pageUrl(config.url, { ...request, siteKey, limit }),
       headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
       schema: z.unknown(),
       userAgent: `${userAgent} (site=${siteId}; run=${runId})`,

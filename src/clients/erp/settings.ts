@@ -91,27 +91,44 @@ function wrong(path: string, what: string): AppError {
   return new AppError('misconfigured', `${field}: ${what}`, { field })
 }
 
-/** The ERP of a site. @throws AppError `misconfigured` naming what is wrong */
-export function openErp(
-  siteSettings: unknown,
-  environment: ErpEnvironment,
-  deps: ErpDeps,
-): { connector: ErpConnector; settings: ErpSettings } {
+/** The streams that a site's ERP has. */
+export const erpTypes = ({ streams }: Pick<ErpSettings, 'streams'>): SyncType[] =>
+  [...new Set(streams)].map((stream) => types[stream])
+
+/** Where the ERP of a site is, and how it is called. */
+export interface ResolvedErp {
+  url: string
+  token: string | undefined
+  settings: ErpSettings
+}
+
+/** Finds the ERP of a site. @throws AppError `misconfigured` naming what is wrong */
+export function resolveErp(siteSettings: unknown, environment: ErpEnvironment, credentials: Credentials): ResolvedErp {
   const settings = readErpSettings(siteSettings)
   const url = settings.url ?? environment.url
   if (url === undefined)
     throw new AppError('misconfigured', 'no ERP is set up: set ERP_URL, or settings.erp.url of the site')
   const provider = settings.provider ?? environment.provider ?? 'http'
   if (provider !== 'http') throw wrong('provider', `${JSON.stringify(provider)} is unknown; there is http`)
-  const { siteKey, pageSize, maxConcurrent, requestsPerSecond, streams } = settings
+  return { url, token: tokenFor(new URL(url), settings.credentials, environment, credentials), settings }
+}
+
+/** The ERP of a site. @throws AppError `misconfigured` naming what is wrong */
+export function openErp(
+  siteSettings: unknown,
+  environment: ErpEnvironment,
+  deps: ErpDeps,
+): { connector: ErpConnector; settings: ErpSettings } {
+  const { url, token, settings } = resolveErp(siteSettings, environment, deps.credentials)
+  const { siteKey, pageSize, maxConcurrent, requestsPerSecond } = settings
   const connector = createHttpErp(
     {
       url,
+      token,
       siteKey,
       pageSize,
-      token: tokenFor(new URL(url), settings.credentials, environment, deps.credentials),
       limits: { maxConcurrent, requestsPerSecond },
-      types: [...new Set(streams)].map((stream) => types[stream]),
+      types: erpTypes(settings),
     },
     { ...deps, redact: deps.credentials.redact },
   )
