@@ -1,0 +1,43 @@
+import { sql } from 'drizzle-orm'
+import type { Tx } from '../../client.ts'
+import { agentHash, pageKey } from './pageview-parts.ts'
+import { reconcile } from './reconcile.ts'
+import type { TakenHours } from './take.ts'
+
+const pageHourly = {
+  table: 'page_hourly',
+  key: ['hour', 'page_key'],
+  values: ['page_id', 'page_path', 'pageviews', 'visitors'],
+}
+
+/** Recomputes `page_hourly` of the hours that overlap hours of UTC. Returns how many rows changed. */
+export async function recomputePagesHourly(
+  tx: Tx,
+  { siteId, zone }: { siteId: number; zone: string },
+  { buckets, quarters }: Pick<TakenHours, 'buckets' | 'quarters'>,
+): Promise<number> {
+  // idx_website_pageviews_site_id_created_at, hour by hour; primary keys of user_agents and the table. Rows of a timezone
+  // that the site had before begin at other quarters.
+  const { rows } = await tx.execute(
+    sql`WITH span AS MATERIALIZED (
+          SELECT b AS hour, b AT TIME ZONE 'UTC' AS lo, b AT TIME ZONE 'UTC' + interval '1 hour' AS hi
+          FROM unnest(${sql.param(buckets)}::timestamptz[]) b),
+        seen AS (
+          SELECT s.hour, p.page_id, website_worker.path_of(p.page_url) AS path, nullif(p.session_id, '') AS session
+          FROM span s
+          CROSS JOIN LATERAL (
+            SELECT p.page_id, p.page_url, p.session_id, p.user_agent, p.created_at FROM public.website_pageviews p
+            WHERE p.site_id = ${siteId} AND p.created_at >= s.lo AND p.created_at < s.hi OFFSET 0) p
+          LEFT JOIN website_worker.user_agents a ON a.hash = ${agentHash(sql`p.user_agent`)}
+          WHERE a.is_bot IS NOT TRUE AND date_trunc('hour', p.created_at AT TIME ZONE 'UTC', ${zone}) = s.hour),
+        by_session AS (
+          SELECT hour, page_id, path, session, count(*) AS n FROM seen GROUP BY hour, page_id, path, session),
+        next_page_hourly AS MATERIALIZED (
+          SELECT hour, ${pageKey(sql`page_id`, sql`path`)}::uuid AS page_key, page_id, left(path, 1024)::varchar AS page_path,
+            sum(n)::int AS pageviews, count(session)::int AS visitors
+          FROM by_session GROUP BY hour, page_id, path),
+        ${reconcile(pageHourly, siteId, sql`t.hour = ANY (${sql.param([...buckets, ...quarters])}::timestamptz[])`)}
+        SELECT (SELECT count(*) FROM gone_page_hourly)::int + (SELECT count(*) FROM put_page_hourly)::int AS changed`,
+  )
+  return rows[0]!.changed as number
+}

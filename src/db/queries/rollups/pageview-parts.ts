@@ -1,0 +1,42 @@
+import { sql, type SQL } from 'drizzle-orm'
+
+/** What a pageview and a visit have besides their pages, as `website_analytics_dimensions_daily` names it. */
+export const dimensions = [
+  'referrer_host',
+  'utm_source',
+  'utm_medium',
+  'utm_campaign',
+  'utm_term',
+  'utm_content',
+  'country',
+  'device_type',
+  'browser',
+] as const
+
+/** The dimensions as columns of a table or CTE. */
+export const dimensionColumns = (of: SQL): SQL =>
+  sql.join(
+    dimensions.map((name) => sql`${of}.${sql.identifier(name)}`),
+    sql`, `,
+  )
+
+/** What a URL parser needs of a referrer to tell its host; NULL where there is none. Backslashes count as slashes. */
+export const originOf = (referrer: SQL): SQL =>
+  sql`left(lower(substring(btrim(translate(${referrer}, chr(92), '/')) FROM '^[A-Za-z][A-Za-z0-9+.-]*:/*[^/?#]*')), 301)`
+
+/** The hash by which user agents are known. */
+export const agentHash = (userAgent: SQL): SQL => sql`md5(${userAgent})::uuid`
+
+/** Which page it is, of its id and its path, as text. */
+export const pageKey = (pageId: SQL, path: SQL): SQL => sql`md5(coalesce(${pageId}::text, '') || ':' || ${path})`
+
+/** A pageview's own dimensions; `r` is its row of referrer_hosts, if any. */
+export const rawDimensions = (p: SQL, r: SQL): SQL =>
+  sql.join(
+    dimensions.map((name) =>
+      name === 'referrer_host'
+        ? sql`coalesce(${r}.host, '') AS referrer_host`
+        : sql`coalesce(${p}.${sql.identifier(name)}, '') AS ${sql.identifier(name)}`,
+    ),
+    sql`, `,
+  )

@@ -1,0 +1,45 @@
+import { sql, type SQL } from 'drizzle-orm'
+
+/** A table of the rollups, as it is brought to what was computed anew. */
+export interface Reconciled {
+  /** Of `public`, without `website_analytics_`. */
+  table: string
+  /** What tells rows of a site apart. */
+  key: readonly string[]
+  values: readonly string[]
+}
+
+const columns = (names: readonly string[]) =>
+  sql.join(
+    names.map((name) => sql.identifier(name)),
+    sql`, `,
+  )
+
+/**
+ * CTEs that make the rows of `live` (a condition on `t`) what the CTE `next_<table>` says, and write only what differs:
+ * `put_<table>` and `gone_<table>` return those. Rows meet in set operations, which need no good estimate of how many there
+ * are; nobody else writes them while the site's row is locked, so that they are removed where they lie.
+ */
+export function reconcile({ table, key, values }: Reconciled, siteId: number, live: SQL, returning: SQL = sql`1`): SQL {
+  const target = sql`public.${sql.identifier(`website_analytics_${table}`)}`
+  const named = (prefix: string) => sql.identifier(`${prefix}_${table}`)
+  const all = columns([...key, ...values])
+  return sql`
+    ${named('live')} AS MATERIALIZED (SELECT t.ctid AS tid, ${all} FROM ${target} t WHERE t.site_id = ${siteId} AND ${live}),
+    ${named('gone')} AS (
+      DELETE FROM ${target} WHERE ctid = ANY (ARRAY(
+        SELECT min(tid) FROM (
+          SELECT tid, ${columns(key)} FROM ${named('live')} UNION ALL SELECT NULL, ${columns(key)} FROM ${named('next')}) u
+        GROUP BY ${columns(key)} HAVING count(*) = 1 AND min(tid) IS NOT NULL))
+      RETURNING ${returning}),
+    ${named('put')} AS (
+      INSERT INTO ${target} (site_id, ${all})
+      SELECT ${siteId}, ${all} FROM (
+        SELECT ${all} FROM ${named('next')} EXCEPT SELECT ${all} FROM ${named('live')}) d
+      ORDER BY ${columns(key)}
+      ON CONFLICT (site_id, ${columns(key)}) DO UPDATE SET ${sql.join(
+        values.map((name) => sql`${sql.identifier(name)} = excluded.${sql.identifier(name)}`),
+        sql`, `,
+      )}
+      RETURNING ${returning})`
+}
