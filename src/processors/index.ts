@@ -12,6 +12,7 @@ import { sendNotificationProcessor, type SendNotificationDeps } from './send-not
 import type { SyncDeps } from './sync/deps.ts'
 import { syncInventoryProcessor } from './sync-inventory.ts'
 import { syncPricesProcessor } from './sync-prices.ts'
+import { syncProductsProcessor } from './sync-products.ts'
 
 /** Everything any processor is given. */
 export type ProcessorDeps = AnnounceProductsDeps &
@@ -41,4 +42,5 @@ export const processors: { [Name in JobName]: AnyProcessor<Payload<Name>> } = {
   'send-notification': sendNotificationProcessor,
   'sync-inventory': syncInventoryProcessor,
   'sync-prices': syncPricesProcessor,
+  'sync-products': syncProductsProcessor,
 }

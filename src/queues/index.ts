@@ -11,6 +11,7 @@ import { replayWebhook } from './replay-webhook.ts'
 import { sendNotification } from './send-notification.ts'
 import { syncInventory } from './sync-inventory.ts'
 import { syncPrices } from './sync-prices.ts'
+import { syncProducts } from './sync-products.ts'
 
 /** Every job there is. A job here without a processor of its name doesn't compile. */
 export const catalog = {
@@ -25,6 +26,7 @@ export const catalog = {
   'send-notification': sendNotification,
   'sync-inventory': syncInventory,
   'sync-prices': syncPrices,
+  'sync-products': syncProducts,
 } as const
 
 export type JobName = keyof typeof catalog
@@ -56,5 +58,6 @@ export function configureJobs(settings: JobSettings = {}): (JobDefinition & { na
     catalog['send-notification'],
     catalog['sync-inventory'],
     catalog['sync-prices'],
+    catalog['sync-products'],
   ]
 }
