@@ -215,6 +215,7 @@ async function startApi(parts: Parts, host: string): Promise<{ url: string; made
     pullLane: lanes.pull,
     jobs,
     apiKeys: config.API_KEYS ?? [{ name: 'local', secret: madeKey ?? '', scopes: ['enqueue', 'ops'] }],
+    erpSecret: config.ERP_WEBHOOK_SECRET,
     metrics,
     queueReady: backend.ready,
     shuttingDown: () => shuttingDown,

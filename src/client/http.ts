@@ -5,15 +5,17 @@ import type {
   CancelledDeliveries,
   Delivery,
   DeliveryDetail,
-  DeliveryPage,
   DeliveryStatus,
   EnqueuedJob,
   EventResult,
   Job,
   Origin,
   OriginLimits,
-  OriginPage,
+  Quarantined,
   ReplayableStatus,
+  SyncRun,
+  SyncRunStatus,
+  SyncType,
   Webhook,
 } from './views.ts'
 
@@ -31,6 +33,11 @@ export type SentEvent = Omit<NewEvent, 'occurredAt'> & { occurredAt?: Date | str
 
 export interface DeliveriesFilter {
   status?: DeliveryStatus
+}
+
+export interface SyncRunsFilter {
+  type?: SyncType
+  status?: SyncRunStatus
 }
 
 /** Which deliveries of a webhook to send again; both ends belong to it. */
@@ -65,6 +72,10 @@ export interface Client {
   getDelivery(deliveryId: number): Promise<DeliveryDetail>
   retryDelivery(deliveryId: number): Promise<DeliveryDetail>
   cancelDelivery(deliveryId: number): Promise<DeliveryDetail>
+  /** Every run over the streams of a site's ERP, newest first; further pages are fetched as they are needed. */
+  listSyncRuns(of: { siteId: number } & SyncRunsFilter): AsyncGenerator<SyncRun, void>
+  /** Every record of a site's ERP that can't be taken as it is, newest first. */
+  listQuarantine(siteId: number): AsyncGenerator<Quarantined, void>
   /** Every origin that has limits, or that deliveries wait for. */
   listOrigins(): AsyncGenerator<Origin, void>
   /** `origin` is e.g. `https://shop.example`, or `*` for every one without limits of its own. */
@@ -118,6 +129,20 @@ export function createClient(options: ClientOptions): Client {
 
   const get = <T>(path: string) => call<T>('GET', path)
   const post = <T>(path: string) => call<T>('POST', path)
+  /** Every item of every page. */
+  async function* list<Item>(
+    path: string,
+    filter: Record<string, string | undefined> = {},
+  ): AsyncGenerator<Item, void> {
+    const query = new URLSearchParams()
+    for (const [name, value] of Object.entries(filter)) if (value !== undefined) query.set(name, value)
+    for (;;) {
+      const page = await get<{ items: Item[]; nextCursor: string | null }>(query.size > 0 ? `${path}?${query}` : path)
+      yield* page.items
+      if (page.nextCursor === null) return
+      query.set('cursor', page.nextCursor)
+    }
+  }
   const originPath = (origin: string) => `/v1/origins/${encodeURIComponent(origin)}`
   const jobPath = (job: string, jobId: number | string) => `/v1/jobs/${encodeURIComponent(job)}/${jobId}`
 
@@ -145,27 +170,16 @@ export function createClient(options: ClientOptions): Client {
     replayWebhook: (webhookId, request) => call('POST', `/v1/webhooks/${webhookId}/replay`, JSON.stringify(request)),
     pingWebhook: (webhookId) => post(`/v1/webhooks/${webhookId}/ping`),
     cancelPendingDeliveries: (webhookId) => post(`/v1/webhooks/${webhookId}/cancel-pending`),
-    async *listDeliveries(of) {
+    listDeliveries(of) {
       const path = 'webhookId' in of ? `/v1/webhooks/${of.webhookId}/deliveries` : `/v1/sites/${of.siteId}/deliveries`
-      const query = new URLSearchParams(of.status === undefined ? {} : { status: of.status })
-      for (;;) {
-        const page = await get<DeliveryPage>(query.size > 0 ? `${path}?${query}` : path)
-        yield* page.items
-        if (page.nextCursor === null) return
-        query.set('cursor', page.nextCursor)
-      }
+      return list<Delivery>(path, { status: of.status })
     },
     getDelivery: (deliveryId) => get(`/v1/deliveries/${deliveryId}`),
     retryDelivery: (deliveryId) => post(`/v1/deliveries/${deliveryId}/retry`),
     cancelDelivery: (deliveryId) => post(`/v1/deliveries/${deliveryId}/cancel`),
-    async *listOrigins() {
-      for (let query = ''; ;) {
-        const page = await get<OriginPage>(`/v1/origins${query}`)
-        yield* page.items
-        if (page.nextCursor === null) return
-        query = `?cursor=${page.nextCursor}`
-      }
-    },
+    listSyncRuns: ({ siteId, type, status }) => list<SyncRun>(`/v1/sites/${siteId}/sync-runs`, { type, status }),
+    listQuarantine: (siteId) => list<Quarantined>(`/v1/sites/${siteId}/quarantine`),
+    listOrigins: () => list<Origin>('/v1/origins'),
     getOrigin: (origin) => get(originPath(origin)),
     setOriginLimits: (origin, limits) => call('PUT', originPath(origin), JSON.stringify(limits)),
     resetOrigin: (origin) => call('DELETE', originPath(origin)),

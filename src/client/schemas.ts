@@ -71,6 +71,12 @@ export const replayRequestSchema = z
     message: 'Must not be later than `until`',
   })
 
+/** The streams of an ERP. */
+export const syncTypes = ['product', 'inventory', 'price'] as const
+
+/** Where a run of a stream can stand. */
+export const syncRunStatuses = ['running', 'done', 'failed', 'abandoned'] as const
+
 /** What `PUT /v1/origins/{origin}` takes. */
 export const originLimitsSchema = z
   .strictObject({

@@ -5,6 +5,8 @@ import type {
   jobStates,
   originLimitsSchema,
   replayableStatuses,
+  syncRunStatuses,
+  syncTypes,
 } from './schemas.ts'
 
 /** What the API answers, as JSON: instants are ISO 8601 in UTC. */
@@ -164,5 +166,60 @@ export interface Origin {
 
 export interface OriginPage {
   items: Origin[]
+  nextCursor: string | null
+}
+
+/** A stream of an ERP. */
+export type SyncType = (typeof syncTypes)[number]
+
+/** `failed`: nothing, or not all of it, was written. `abandoned`: broken off, and begun anew. */
+export type SyncRunStatus = (typeof syncRunStatuses)[number]
+
+/** A run over one stream of the ERP of a site; kept 30 days. */
+export interface SyncRun {
+  id: number
+  type: SyncType
+  mode: 'full' | 'incremental' | 'targeted'
+  status: SyncRunStatus
+  /** How far it came. */
+  phase: 'fetching' | 'applying'
+  /** It compared, and wrote nothing. */
+  audit: boolean
+  /** The brake did not hold it. */
+  force: boolean
+  /** Records that the ERP sent, bad ones among them. */
+  fetched: number
+  rejected: number
+  /** What it did, by word; `drift` compares shop and ERP after it. */
+  counts: Record<string, unknown>
+  error: string | null
+  jobId: string
+  startedAt: Instant
+  finishedAt: Instant | null
+}
+
+export interface SyncRunPage {
+  items: SyncRun[]
+  nextCursor: string | null
+}
+
+/** A record of the ERP that can not be taken, until it is sent right. */
+export interface Quarantined {
+  id: number
+  /** The stream it came in. */
+  type: SyncType
+  entity: 'product' | 'variant'
+  erpId: string | null
+  sku: string | null
+  /** What is wrong, naming the field. */
+  reason: string
+  /** What came, shortened and without secrets. */
+  snapshot: unknown
+  firstSeenAt: Instant
+  lastSeenAt: Instant
+}
+
+export interface QuarantinePage {
+  items: Quarantined[]
   nextCursor: string | null
 }

@@ -10,11 +10,13 @@ import { answerUnknownRoutes } from './methods.ts'
 import { describeApi } from './openapi.ts'
 import { handleError, problem, problemType } from './problem.ts'
 import { deliveryRoutes } from './routes/deliveries.ts'
+import { erpRoutes } from './routes/erp.ts'
 import { eventRoutes } from './routes/events.ts'
 import { healthRoutes } from './routes/health.ts'
 import { jobRoutes } from './routes/jobs.ts'
 import { originRoutes } from './routes/origins.ts'
 import { siteRoutes } from './routes/sites.ts'
+import { syncRoutes } from './routes/sync.ts'
 import { webhookActionRoutes } from './routes/webhook-actions.ts'
 import { webhookRoutes } from './routes/webhooks.ts'
 
@@ -68,6 +70,8 @@ export async function createApp(deps: AppDeps): Promise<FastifyInstance> {
   await app.register(async (open) => {
     compileWithZod(open)
     await open.register(healthRoutes(deps))
+    // Whoever calls this one signs, and has no key.
+    await open.register(erpRoutes(deps), { prefix: '/v1' })
     await open.register(
       async (v1) => {
         guardWithKeys(v1, deps.apiKeys)
@@ -81,6 +85,7 @@ export async function createApp(deps: AppDeps): Promise<FastifyInstance> {
           deliveryRoutes,
           originRoutes,
           siteRoutes,
+          syncRoutes,
         ]) {
           await v1.register(routes(deps))
         }

@@ -5,11 +5,11 @@ export const writeCursor = (id: number) => Buffer.from(`<${id}`).toString('base6
 
 const notOurs = () => new AppError('invalid', 'Not a cursor: pass `nextCursor` of the page before', { field: 'cursor' })
 
-/** Reads a cursor of ours. @throws AppError `invalid` */
-export function readCursor(cursor: string): number {
-  const [, digits] = /^<([1-9]\d{0,9})$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
+/** Reads a cursor of ours. `largest`: the largest id there may be. @throws AppError `invalid` */
+export function readCursor(cursor: string, largest = 2_147_483_647): number {
+  const [, digits] = /^<([1-9]\d{0,15})$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
   const id = Number(digits)
-  if (digits === undefined || id > 2_147_483_647 || writeCursor(id) !== cursor) {
+  if (digits === undefined || id > largest || writeCursor(id) !== cursor) {
     throw notOurs()
   }
   return id

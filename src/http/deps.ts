@@ -24,6 +24,8 @@ export interface AppDeps {
   jobs: readonly JobDefinition[]
   /** None: every call under `/v1` is refused. */
   apiKeys: readonly ApiKey[]
+  /** What ERPs sign with; several are separated by spaces. Default: none, and they are refused. */
+  erpSecret?: string | undefined
   metrics: { contentType: string; render(): Promise<string> }
   /** True while the queue can be expected to answer. */
   queueReady(): boolean

@@ -64,6 +64,13 @@ export async function describeApi(app: FastifyInstance, version: string): Promis
       components: {
         securitySchemes: {
           key: { type: 'http', scheme: 'bearer', description: 'A secret of `API_KEYS`. Scopes: `enqueue` and `ops`.' },
+          erp: {
+            type: 'apiKey',
+            in: 'header',
+            name: 'webhook-signature',
+            description:
+              'With `webhook-id` and `webhook-timestamp`, as Standard Webhooks: `v1,` and the base64 HMAC-SHA256 over `id.timestamp.body`, under a secret of `ERP_WEBHOOK_SECRET`.',
+          },
         },
       },
       security: [{ key: [] }],
@@ -73,6 +80,7 @@ export async function describeApi(app: FastifyInstance, version: string): Promis
         { name: 'webhooks', description: 'How receivers fare.' },
         { name: 'deliveries', description: 'The delivery ledger.' },
         { name: 'origins', description: 'What webhooks are sent to, and how much of it at a time.' },
+        { name: 'erp', description: 'What an ERP says, and how its streams are read.' },
         { name: 'sites', description: 'Hold and release the work of one site.' },
         { name: 'health', description: 'For load balancers and monitoring; no key needed.' },
       ],

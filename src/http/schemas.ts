@@ -6,6 +6,8 @@ import {
   newEventSchema,
   originLimitsSchema,
   replayRequestSchema,
+  syncRunStatuses,
+  syncTypes,
 } from '../client/schemas.ts'
 import { domains } from '../queues/define-job.ts'
 
@@ -239,6 +241,78 @@ export const originPageBody = z
 export const originQuery = deliveryQuery
   .pick({ limit: true })
   .extend({ cursor: z.string().max(2_000).optional().describe('`nextCursor` of the page before.') })
+
+const namedThings = (most: number) => z.array(z.string().min(1).max(most)).max(1_000)
+
+/** What `POST /v1/erp/changes` takes. */
+export const erpPushBody = z
+  .strictObject({
+    siteId: rowId.optional(),
+    siteKey: z
+      .string()
+      .min(1)
+      .max(255)
+      .optional()
+      .describe('`settings.erp.siteKey` of the site, in place of `siteId`.'),
+    type: z.enum(syncTypes),
+    skus: namedThings(100).optional(),
+    ids: namedThings(255).optional().describe("The ERP's ids of products."),
+  })
+  .refine(({ siteId, siteKey }) => (siteId === undefined) !== (siteKey === undefined), {
+    path: ['siteId'],
+    message: 'Give `siteId` or `siteKey`',
+  })
+  .meta({ id: 'ErpPush', examples: [{ siteKey: 'shop-1', type: 'inventory', skus: ['TEA-250'] }] })
+
+export const syncRunBody = z
+  .object({
+    id: z.int(),
+    type: z.enum(syncTypes),
+    mode: z.enum(['full', 'incremental', 'targeted']),
+    status: z
+      .enum(syncRunStatuses)
+      .describe('`failed`: nothing, or not all of it, was written. `abandoned`: broken off, and begun anew.'),
+    phase: z.enum(['fetching', 'applying']).describe('How far it came.'),
+    audit: z.boolean().describe('It compared, and wrote nothing.'),
+    force: z.boolean().describe('The brake did not hold it.'),
+    fetched: z.int().describe('Records that the ERP sent, bad ones among them.'),
+    rejected: z.int().describe('Records that could not be taken as they are.'),
+    counts: z.record(z.string(), z.unknown()).describe('What it did, by word; `drift` compares shop and ERP after it.'),
+    error: z.string().nullable(),
+    jobId: z.string().describe('Its work item, for `/v1/jobs/sync-…/{jobId}`.'),
+    startedAt: instant,
+    finishedAt: instant.nullable(),
+  })
+  .meta({ id: 'SyncRun', description: 'A run over one stream of the ERP of a site; kept 30 days.' })
+
+export const syncRunPageBody = z
+  .object({ items: z.array(syncRunBody), nextCursor: z.string().nullable() })
+  .meta({ id: 'SyncRunPage' })
+
+export const syncRunQuery = deliveryQuery.omit({ status: true }).extend({
+  type: z.enum(syncTypes).optional().describe('Only runs over this stream.'),
+  status: z.enum(syncRunStatuses).optional().describe('Only runs in this state.'),
+})
+
+export const quarantinedBody = z
+  .object({
+    id: z.int(),
+    type: z.enum(syncTypes).describe('The stream it came in.'),
+    entity: z.enum(['product', 'variant']),
+    erpId: z.string().nullable(),
+    sku: z.string().nullable(),
+    reason: z.string().describe('What is wrong, naming the field.'),
+    snapshot: z.unknown().describe('What came, shortened and without secrets.'),
+    firstSeenAt: instant,
+    lastSeenAt: instant,
+  })
+  .meta({ id: 'Quarantined', description: 'A record of the ERP that can not be taken, until it is sent right.' })
+
+export const quarantinePageBody = z
+  .object({ items: z.array(quarantinedBody), nextCursor: z.string().nullable() })
+  .meta({ id: 'QuarantinePage' })
+
+export const quarantineQuery = deliveryQuery.omit({ status: true })
 
 export const siteSwitchBody = z
   .strictObject({ domain: z.enum(domains) })

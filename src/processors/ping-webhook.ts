@@ -2,12 +2,13 @@ import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import { customHeaders } from '../clients/custom-headers.ts'
 import type { Answer, NoAnswer, Sender } from '../clients/http-sender.ts'
-import { encodingNames, readSecret, signWith, type SigningKeys } from '../clients/signature.ts'
+import { encodingNames, signWith } from '../clients/signature.ts'
 import type { Db } from '../db/client.ts'
 import { findPingTarget } from '../db/queries/ping.ts'
 import { AppError } from '../errors.ts'
 import type { PingWebhookPayload } from '../queues/ping-webhook.ts'
 import type { Processor } from './contract.ts'
+import { readSecret, type SigningKeys } from '../signing-secret.ts'
 
 export interface PingWebhookDeps {
   db: Db

@@ -17,6 +17,8 @@ test('types every answer as the API declares it', () => {
   expectTypeOf<Answer<typeof api.deliveryDetailBody>>().toEqualTypeOf<views.DeliveryDetail>()
   expectTypeOf<Answer<typeof api.cancelledBody>>().toEqualTypeOf<views.CancelledDeliveries>()
   expectTypeOf<Answer<typeof api.webhookBody>>().toEqualTypeOf<views.Webhook>()
+  expectTypeOf<Answer<typeof api.syncRunPageBody>>().toEqualTypeOf<views.SyncRunPage>()
+  expectTypeOf<Answer<typeof api.quarantinePageBody>>().toEqualTypeOf<views.QuarantinePage>()
   expectTypeOf<Answer<typeof api.originPageBody>>().toEqualTypeOf<views.OriginPage>()
   expectTypeOf<Answer<typeof api.originBody>>().toEqualTypeOf<views.Origin>()
 })
