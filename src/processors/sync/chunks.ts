@@ -18,7 +18,7 @@ export interface ChunkResult {
 /** Staged records of one transaction. */
 const chunkSize = 5_000
 /** Pauses while rows are locked by others, ms; about ten seconds in all. */
-const pausesMs = [20, 50, 100, 200, 400, 800, 1_600, 3_200, 3_200]
+const lockPausesMs = [20, 50, 100, 200, 400, 800, 1_600, 3_200, 3_200]
 
 /**
  * Applies what is staged in ranges, each in a fenced transaction of its own, from where the run was broken off. Doing a
@@ -30,6 +30,7 @@ export async function applyInChunks(
   run: SyncRun,
   { signal, progress }: StepControl,
   apply: (tx: Tx, range: StagedRange) => Promise<ChunkResult>,
+  pausesMs: readonly number[] = lockPausesMs,
 ): Promise<ApplyCounts> {
   const total = await lastStaged(db, run)
   const sums = { updated: 0, unchanged: 0, stale: 0, unknown: 0 }

@@ -1,9 +1,10 @@
 import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { transact } from '../../../src/db/client.ts'
-import { forgetStockVersions } from '../../../src/db/queries/sync/levels.ts'
-import { applyStockTo } from '../../../src/db/queries/sync/stock.ts'
+import { forgetStockVersions, keepLevels } from '../../../src/db/queries/sync/levels.ts'
+import { applyStockTo, lockStock, writeStock } from '../../../src/db/queries/sync/stock.ts'
 import { domains, erpIds, erpStock, retiredVariants } from '../../../src/db/schema/index.ts'
+import { applyInChunks } from '../../../src/processors/sync/chunks.ts'
 import { inventoryStream } from '../../../src/processors/sync/inventory.ts'
 import { createTestDatabase, type TestDatabase } from '../../fixtures/database.ts'
 import { explaining } from '../../fixtures/plans.ts'
@@ -42,7 +43,7 @@ describe('a level', () => {
     expect(await shop.changes()).toEqual({ [tee.id]: ['inventory'], [set.id]: ['inventory'] })
   })
 
-  test('that says nothing new writes nothing, and no number is used up', async () => {
+  test('that says nothing new writes nothing', async () => {
     await one('A', 1)
     const pages = [[level('A', 5), level('GHOST', 1)]]
     await shop.sync(inventoryStream, pages)
@@ -229,10 +230,9 @@ describe('the judgement', () => {
 })
 
 describe('an apply', () => {
-  /** Products 1 to n with one variant each, 0 in stock; ten times as many at another site. */
-  async function fill(n: number) {
-    const other = await createShop(database.db)
-    for (const { siteId } of [shop, other])
+  /** Products 1 to n with one variant each, 0 in stock, at each of these sites. */
+  async function fill(n: number, ...sites: Shop[]) {
+    for (const { siteId } of sites)
       await database.db.execute(
         sql`WITH p AS (
               INSERT INTO website_products (site_id, sku, name, price)
@@ -244,8 +244,8 @@ describe('an apply', () => {
     Array.from({ length: n }, (_, i) => level(`SKU-${i + 1}`, i + version, version))
 
   test('that is broken off goes on where it was, and ends exact', async () => {
-    await fill(12_000)
-    const run = await shop.staged(inventoryStream, [levels(12_000)])
+    await fill(6_000, shop)
+    const run = await shop.staged(inventoryStream, [levels(6_000)])
     const stopping = new AbortController()
     const progress: number[] = []
     const stopped = inventoryStream.apply(database.db, run, {
@@ -256,7 +256,7 @@ describe('an apply', () => {
       },
     })
     await expect(stopped).rejects.toThrow('stopped')
-    expect(progress).toEqual([5 / 12])
+    expect(progress).toEqual([5 / 6])
     const token = crypto.randomUUID()
     const { rows } = await database.db.execute(
       sql`UPDATE website_worker.sync_runs SET token = ${token}::uuid WHERE id = ${run.runId} RETURNING applied_through`,
@@ -265,8 +265,8 @@ describe('an apply', () => {
     const control = { signal: new AbortController().signal, progress: () => {} }
     await expect(inventoryStream.apply(database.db, run, control)).rejects.toThrow('taken over')
     const rest = await inventoryStream.apply(database.db, { ...run, token, appliedThrough: 5_000 }, control)
-    expect(rest).toEqual({ updated: 7_000, unchanged: 0, stale: 0, unknown: 0 })
-    expect(await shop.audit(inventoryStream, [levels(12_000)])).toMatchObject({ compared: 12_000, differing: 0 })
+    expect(rest).toEqual({ updated: 1_000, unchanged: 0, stale: 0, unknown: 0 })
+    expect(await shop.audit(inventoryStream, [levels(6_000)])).toMatchObject({ compared: 6_000, differing: 0 })
   })
 
   test('waits for no lock while it holds others, and misses nobody who has one', async () => {
@@ -297,25 +297,48 @@ describe('an apply', () => {
     expect(await shop.stock()).toEqual({ A: 19, B: 19 })
   })
 
-  test('finds its rows by index, however many sites sell the SKUs', async () => {
-    await fill(20_000)
-    await shop.sync(inventoryStream, [levels(20_000)])
-    await database.db.execute(sql`ANALYZE website_products, website_product_variants, website_worker.erp_stock`)
-    const run = await shop.staged(inventoryStream, [levels(300, 2)], { pushesOrders: true })
-    const plans = await transact(database.db, async (tx) => {
-      const { keepLevels } = await import('../../../src/db/queries/sync/levels.ts')
-      const { lockStock, writeStock } = await import('../../../src/db/queries/sync/stock.ts')
-      const { db, plans } = explaining(tx as never)
-      const range = { after: 0, through: 300 }
-      await keepLevels(db as never, run, range)
-      const { locked } = await lockStock(db as never, run, range)
-      expect(await writeStock(db as never, run, locked)).toHaveLength(300)
-      return plans
-    })
-    expect(plans).toHaveLength(3)
-    expect(plans.join('\n')).not.toMatch(
-      /Seq Scan on (website_products|website_product_variants|erp_stock|website_orders)/,
+  test('leaves what stays locked for later, from the same range on', async () => {
+    const run = await shop.staged(inventoryStream, [levels(10)])
+    const counts = { known: 1, unknown: 0, stale: 0 }
+    const tries: number[] = []
+    const applying = applyInChunks(
+      database.db,
+      run,
+      { signal: new AbortController().signal, progress: () => {} },
+      async (_tx, { through }) => {
+        tries.push(through)
+        return { counts, written: new Set(), busy: 3 }
+      },
+      [1, 1],
     )
+    await expect(applying).rejects.toThrow(`3 rows of site ${shop.siteId} stay locked`)
+    expect(tries).toEqual([10, 10, 10])
+    const { rows } = await database.db.execute(
+      sql`SELECT applied_through FROM website_worker.sync_runs WHERE id = ${run.runId}`,
+    )
+    expect(rows).toEqual([{ applied_through: 0 }])
+  })
+
+  test('finds its rows by index, also while nothing is known of tables that are being filled', async () => {
+    await fill(5_000, shop, await createShop(database.db))
+    for (const isAnalyzed of [false, true]) {
+      if (isAnalyzed) await database.db.execute(sql`ANALYZE website_products, website_product_variants`)
+      const run = await shop.staged(inventoryStream, [levels(600, isAnalyzed ? 2 : 1)], { pushesOrders: true })
+      const plans = await transact(database.db, async (tx) => {
+        const { db, plans } = explaining(tx as never)
+        const range = { after: 0, through: 600 }
+        expect(await keepLevels(db as never, run, range)).toEqual({ known: 600, unknown: 0, stale: 0 })
+        const { locked } = await lockStock(db as never, run, range)
+        expect(await writeStock(db as never, run, locked)).toHaveLength(600)
+        return plans
+      })
+      expect(plans).toHaveLength(3)
+      // The last one knows which rows it writes, and may read a small table whole.
+      expect(plans.slice(0, 2).join('\n')).not.toMatch(/Seq Scan on (website_product|erp_stock|website_order)/)
+      expect(plans[1]).toMatch(/idx_website_orders_unpushed/)
+      // Never all of a site for each SKU.
+      expect(plans.join('\n')).not.toMatch(/Index Cond: \(+site_id = \d+\)$/m)
+    }
   })
 })
 

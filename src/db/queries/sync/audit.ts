@@ -15,12 +15,13 @@ export interface Drift {
   shopHash: string
 }
 
-/** One hash over all pairs, one by one in their order. */
-const hashOf = (side: SQL): SQL => sql`md5(coalesce(string_agg((${side})::text, chr(10) ORDER BY p.place), ''))`
+/** One hash over all pairs, one by one in their order; a side that is missing has its place, too. */
+const hashOf = (side: SQL): SQL =>
+  sql`md5(coalesce(string_agg(coalesce((${side})::text, ''), chr(10) ORDER BY p.place), ''))`
 
 /**
  * Compares pairs in one statement. `ctes` ends with `pairs`: `place` (their order), `erp` and `shop`, each a row of the same
- * columns; `erp` and `shop` count the rows of each side.
+ * columns, or null where that side has none; `erp` and `shop` count the rows of each side.
  */
 export async function compare(db: Db, ctes: SQL, counts: { erp: SQL; shop: SQL }): Promise<Drift> {
   const { rows } = await db.execute(

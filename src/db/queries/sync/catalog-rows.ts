@@ -1,7 +1,7 @@
 import { sql, type SQL } from 'drizzle-orm'
 
 // Each is looked up by its key, row for row, whatever the planner believes of tables that are just being filled: OFFSET 0
-// keeps it from beginning with all of a site.
+// keeps it from beginning with all of a site, and the site outside of it from taking an index that begins with that.
 
 /** Joins the variants `t` of a SKU. Uses idx_website_product_variants_sku. */
 export const variantsOf = (sku: SQL): SQL => sql`
@@ -14,14 +14,20 @@ export const variantOf = (id: SQL): SQL => sql`
 /** Joins the product `p` of a variant `t`, if it is the site's and not deleted. Primary key. */
 export const liveProductAt = (siteId: number): SQL => sql`
   JOIN LATERAL (
-    SELECT p.id, p.sku FROM public.website_products p
-    WHERE p.id = t.product_id AND p.site_id = ${siteId} AND p.deleted_at IS NULL OFFSET 0) p ON true`
+    SELECT p.* FROM public.website_products p WHERE p.id = t.product_id OFFSET 0
+  ) p ON p.site_id = ${siteId} AND p.deleted_at IS NULL`
 
-/** Joins the product `t` of a SKU, if it is the site's and not deleted. Uses website_products_site_id_sku_key. */
+/** Joins the product `t` of a SKU, if it is the site's and not deleted. Uses idx_website_products_sku. */
 export const productOf = (siteId: number, sku: SQL): SQL => sql`
   JOIN LATERAL (
-    SELECT p.* FROM public.website_products p
-    WHERE p.site_id = ${siteId} AND p.sku = ${sku} AND p.deleted_at IS NULL OFFSET 0) t ON true`
+    SELECT p.* FROM public.website_products p WHERE p.sku = ${sku} OFFSET 0
+  ) t ON t.site_id = ${siteId} AND t.deleted_at IS NULL`
+
+/** Joins the product `t` of an id, if it is the site's and not deleted. Primary key. */
+export const productAt = (siteId: number, id: SQL): SQL => sql`
+  JOIN LATERAL (
+    SELECT p.* FROM public.website_products p WHERE p.id = ${id} OFFSET 0
+  ) t ON t.site_id = ${siteId} AND t.deleted_at IS NULL`
 
 /** Whether the site has a variant of a SKU whose product is not deleted. */
 export const isSold = (siteId: number, sku: SQL): SQL =>

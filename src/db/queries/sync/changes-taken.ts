@@ -45,10 +45,11 @@ export async function takeChanges(
 export async function nextRipeMs(db: Db, siteId: number): Promise<number | null> {
   // product_changes_product: what is there came in within the last moments.
   const { rows } = await db.execute(
-    sql`SELECT ceil(greatest(0, ${gatherMs} - extract(epoch FROM now() - min(c.at)) * 1000))::float8 AS ms
+    sql`SELECT (${gatherMs} - extract(epoch FROM now() - min(c.at)) * 1000)::float8 AS ms
         FROM website_worker.product_changes c WHERE c.site_id = ${siteId}`,
   )
-  return (rows[0]?.ms as number | null) ?? null
+  const ms = rows[0]?.ms as number | null
+  return ms === null ? null : Math.max(0, Math.ceil(ms))
 }
 
 /** Whether a site has a webhook for an event, on or disabled by the worker. */

@@ -8,7 +8,7 @@ import type { Judgement, SyncRun } from './run.ts'
 /**
  * The products (`is_variant` false) and variants that a run has prices for, and what they should cost if nothing newer is
  * known: `id`, `product_id`, `sku`, `price`, `compare`, `should`, `should_compare`; the compare-at prices are null where the
- * ERP is silent about them. Primary keys of staging and erp_prices, website_products_site_id_sku_key,
+ * ERP is silent about them. Primary keys of staging and erp_prices, idx_website_products_sku,
  * idx_website_product_variants_sku.
  */
 export function priced(run: Pick<SyncRun, 'runId' | 'siteId'>): SQL {

@@ -1,7 +1,7 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { ErpPrice } from '../../../erp.ts'
 import type { Tx } from '../../client.ts'
-import { isSold, liveProductAt, productOf, variantOf, variantsOf } from './catalog-rows.ts'
+import { isSold, liveProductAt, productAt, productOf, variantOf, variantsOf } from './catalog-rows.ts'
 import type { ProductChange } from './changes.ts'
 import { stagedBetween, type RangeCounts, type StagedRange } from './levels.ts'
 import type { SyncRun } from './run.ts'
@@ -25,7 +25,7 @@ export async function stagePrices(tx: Tx, run: SyncRun, prices: readonly ErpPric
 /** Remembers what the ERP says in a range, where that isn't older than what it said before. */
 export async function keepPrices(tx: Tx, run: SyncRun, range: StagedRange): Promise<RangeCounts> {
   const { siteId } = run
-  // Primary keys of staging and erp_prices, each row by its place; website_products_site_id_sku_key; see isSold. A compare-at
+  // Primary keys of staging and erp_prices, each row by its place; idx_website_products_sku; see isSold. A compare-at
   // price that the ERP is silent about stays as it was said last.
   const { rows } = await tx.execute(
     sql`WITH page AS MATERIALIZED (
@@ -89,7 +89,7 @@ export interface LockedPrices {
 export async function lockPrices(tx: Tx, run: PriceRun, range: StagedRange): Promise<LockedPrices> {
   const products = sql`page ${productOf(run.siteId, sql`page.sku`)}`
   const variants = sql`page ${variantsOf(sql`page.sku`)}`
-  // Primary keys of staging and erp_prices, website_products_site_id_sku_key, idx_website_product_variants_sku; primary keys.
+  // Primary keys of staging and erp_prices, idx_website_products_sku, idx_website_product_variants_sku; primary keys.
   const { rows } = await tx.execute(
     sql`WITH page AS MATERIALIZED (SELECT l.sku FROM ${stagedBetween(run, 'price', range)}),
         products AS MATERIALIZED (${otherProducts(run, products)}),
@@ -149,9 +149,8 @@ async function write(tx: Tx, run: PriceRun, ofProducts: SQL, ofVariants: SQL): P
 
 const each = (ids: readonly number[]) => sql`unnest(${sql.param(ids)}::int[]) AS i(id)`
 
-const productsOf = ({ siteId }: PriceRun, ids: readonly number[]): SQL => sql`${each(ids)} JOIN LATERAL (
-  SELECT p.* FROM public.website_products p
-  WHERE p.id = i.id AND p.site_id = ${siteId} AND p.deleted_at IS NULL OFFSET 0) t ON true`
+const productsOf = ({ siteId }: PriceRun, ids: readonly number[]): SQL =>
+  sql`${each(ids)} ${productAt(siteId, sql`i.id`)}`
 
 /** Sets products and variants to what the ERP last said of their SKUs, where that differs. */
 export function writePrices(
