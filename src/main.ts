@@ -158,6 +158,8 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
     retry,
     publishPage: createBatcher({ run: (pageIds: number[]) => publishPages(itemsDb, pageIds), concurrency: 2 }),
     pagePublished: metrics.pagePublished,
+    // Days of a large site may take longer than anything else here.
+    rollups: { db: parts.open({ max: 6, statementTimeoutMs: 600_000 }) },
     sync: {
       db: syncDb,
       open: createErpOpener(environment, {

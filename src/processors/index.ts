@@ -8,6 +8,7 @@ import { maintainProcessor, type MaintainDeps } from './maintain.ts'
 import { pingWebhookProcessor, type PingWebhookDeps } from './ping-webhook.ts'
 import { publishPageProcessor, type PublishPageDeps } from './publish-page.ts'
 import { replayWebhookProcessor, type ReplayWebhookDeps } from './replay-webhook.ts'
+import { rollUpAnalyticsProcessor, type RollUpAnalyticsDeps } from './roll-up-analytics.ts'
 import { sendNotificationProcessor, type SendNotificationDeps } from './send-notification.ts'
 import type { SyncDeps } from './sync/deps.ts'
 import { syncInventoryProcessor } from './sync-inventory.ts'
@@ -22,6 +23,7 @@ export type ProcessorDeps = AnnounceProductsDeps &
   PingWebhookDeps &
   PublishPageDeps &
   ReplayWebhookDeps &
+  RollUpAnalyticsDeps &
   SendNotificationDeps &
   SyncDeps
 
@@ -39,6 +41,7 @@ export const processors: { [Name in JobName]: AnyProcessor<Payload<Name>> } = {
   'ping-webhook': pingWebhookProcessor,
   'publish-page': publishPageProcessor,
   'replay-webhook': replayWebhookProcessor,
+  'roll-up-analytics': rollUpAnalyticsProcessor,
   'send-notification': sendNotificationProcessor,
   'sync-inventory': syncInventoryProcessor,
   'sync-prices': syncPricesProcessor,

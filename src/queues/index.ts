@@ -8,6 +8,7 @@ import { maintain } from './maintain.ts'
 import { pingWebhook } from './ping-webhook.ts'
 import { publishPage } from './publish-page.ts'
 import { replayWebhook } from './replay-webhook.ts'
+import { rollUpAnalytics } from './roll-up-analytics.ts'
 import { sendNotification } from './send-notification.ts'
 import { syncInventory } from './sync-inventory.ts'
 import { syncPrices } from './sync-prices.ts'
@@ -23,6 +24,7 @@ export const catalog = {
   'ping-webhook': pingWebhook,
   'publish-page': publishPage,
   'replay-webhook': replayWebhook,
+  'roll-up-analytics': rollUpAnalytics,
   'send-notification': sendNotification,
   'sync-inventory': syncInventory,
   'sync-prices': syncPrices,
@@ -55,6 +57,7 @@ export function configureJobs(settings: JobSettings = {}): (JobDefinition & { na
     catalog['ping-webhook'],
     catalog['publish-page'],
     catalog['replay-webhook'],
+    catalog['roll-up-analytics'],
     catalog['send-notification'],
     catalog['sync-inventory'],
     catalog['sync-prices'],

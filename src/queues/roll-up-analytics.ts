@@ -4,7 +4,9 @@ import { defineJob } from './define-job.ts'
 const second = 1_000
 const minute = 60 * second
 
-const bound = z.union([z.iso.datetime({ offset: true }), z.iso.date()])
+const bound = z.union([z.iso.datetime({ offset: true }), z.iso.date()]).refine((text) => /^[12]/.test(text), {
+  error: 'expected a year from 1000 to 2999',
+})
 
 /** Brings a site's analytics up to its pageviews and events; with `from` or `to` computes that span again first. */
 export const rollUpAnalytics = defineJob({

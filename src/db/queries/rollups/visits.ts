@@ -8,8 +8,16 @@ const visits = {
   table: 'visits',
   key: ['session_id', 'started_at'],
   values: [
-    ...['ended_at', 'seconds', 'pageviews', 'entry_key', 'entry_page_id', 'entry_path'],
-    ...['exit_key', 'exit_page_id', 'exit_path', ...dimensions],
+    'ended_at',
+    'seconds',
+    'pageviews',
+    'entry_key',
+    'entry_page_id',
+    'entry_path',
+    'exit_key',
+    'exit_page_id',
+    'exit_path',
+    ...dimensions,
   ],
 }
 
