@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { z } from 'zod'
 import { AppError } from './errors.ts'
 import { parseRetrySchedule } from './queues/retry-schedule.ts'
@@ -129,6 +130,13 @@ const schema = z.object({
   MAIL_FROM: mailFrom.optional(),
   RETENTION_PAYLOADS_DAYS: integer(1, 36_500).default(30),
   RETENTION_DELIVERIES_DAYS: integer(1, 36_500).optional(),
+  RETENTION_SYNC_LOGS_DAYS: integer(1, 36_500).optional(),
+  RETENTION_CARTS_DAYS: integer(0, 36_500).optional(),
+  ARCHIVE_AFTER_MONTHS: integer(1, 1_200).optional(),
+  ARCHIVE_DIR: z
+    .string()
+    .transform((path) => resolve(path))
+    .optional(),
 })
 
 /** A secret that rows may name, and where it may go. */
@@ -202,6 +210,9 @@ export function parseConfig(env: NodeJS.ProcessEnv = process.env): Config {
     for (const issue of parsed.error.issues) problems.push(`${issue.path.join('.')}: ${issue.message}`)
   }
   const credentials = readCredentials(env, problems)
+  if (parsed.success && (parsed.data.ARCHIVE_AFTER_MONTHS === undefined) !== (parsed.data.ARCHIVE_DIR === undefined)) {
+    problems.push('ARCHIVE_AFTER_MONTHS, ARCHIVE_DIR: set both, or neither')
+  }
   if (problems.length > 0 || !parsed.success) {
     throw new AppError('misconfigured', `The environment isn't right:\n  ${problems.join('\n  ')}`)
   }
