@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { transact, type Db, type Tx } from '../../db/client.ts'
+import { countBad, quarantine, quarantineBatch, resolveQuarantine } from '../../db/queries/sync/quarantine.ts'
 import { lastStaged, type RangeCounts, type StagedRange } from '../../db/queries/sync/levels.ts'
 import { fence, noteApplied, type ApplyCounts, type SyncRun } from '../../db/queries/sync/run.ts'
 import { lockCatalog } from '../../db/queries/sync/site-lock.ts'
@@ -63,5 +64,21 @@ export async function applyInChunks(
     }
     progress(range.through, total)
   }
-  return sums
+  return { ...sums, ...(await writeRejects(db, run, signal)) }
+}
+
+/** Writes down what a run could not take, and lets go of what is well again. */
+async function writeRejects(db: Db, run: SyncRun, signal: AbortSignal): Promise<ApplyCounts> {
+  const fenced = <T>(work: (tx: Tx) => Promise<T>): Promise<T> => {
+    signal.throwIfAborted()
+    return transact(db, async (tx) => {
+      await fence(tx, run)
+      await lockCatalog(tx, run)
+      return work(tx)
+    })
+  }
+  const parts = Math.ceil((await fenced((tx) => countBad(tx, run))) / quarantineBatch)
+  let quarantined = 0
+  for (let part = 0; part < parts; part++) quarantined += await fenced((tx) => quarantine(tx, run, part, parts))
+  return { quarantined, resolved: await fenced((tx) => resolveQuarantine(tx, run)) }
 }

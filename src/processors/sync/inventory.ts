@@ -1,6 +1,6 @@
 import { auditStock } from '../../db/queries/sync/audit-stock.ts'
 import { noteProductChanges } from '../../db/queries/sync/changes.ts'
-import { keepLevels, dropTwins, stageLevels } from '../../db/queries/sync/levels.ts'
+import { dropTwins, keepLevels, stageLevels, stageRejects } from '../../db/queries/sync/levels.ts'
 import { judgeStock } from '../../db/queries/sync/stock-judgement.ts'
 import { lockStock, writeStock } from '../../db/queries/sync/stock.ts'
 import { applyInChunks } from './chunks.ts'
@@ -10,9 +10,9 @@ import type { SyncStream } from './stream.ts'
 export const inventoryStream: SyncStream = {
   type: 'inventory',
 
-  async stage(tx, run, { levels }, first) {
+  async stage(tx, run, { levels, rejects }, first) {
     await stageLevels(tx, run, levels, first)
-    return first + levels.length
+    return stageRejects(tx, run, rejects, first + levels.length)
   },
 
   async judge(db, run) {

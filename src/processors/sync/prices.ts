@@ -1,6 +1,6 @@
 import { auditPrices } from '../../db/queries/sync/audit-prices.ts'
 import { noteProductChanges } from '../../db/queries/sync/changes.ts'
-import { dropTwins } from '../../db/queries/sync/levels.ts'
+import { dropTwins, stageRejects } from '../../db/queries/sync/levels.ts'
 import { judgePrices } from '../../db/queries/sync/prices-judgement.ts'
 import { keepPrices, lockPrices, stagePrices, writePrices } from '../../db/queries/sync/prices.ts'
 import { applyInChunks } from './chunks.ts'
@@ -10,9 +10,9 @@ import type { SyncStream } from './stream.ts'
 export const priceStream: SyncStream = {
   type: 'price',
 
-  async stage(tx, run, { prices }, first) {
+  async stage(tx, run, { prices, rejects }, first) {
     await stagePrices(tx, run, prices, first)
-    return first + prices.length
+    return stageRejects(tx, run, rejects, first + prices.length)
   },
 
   async judge(db, run) {

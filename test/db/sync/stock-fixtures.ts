@@ -10,7 +10,7 @@ import {
   websiteProducts,
   websiteProductVariants,
 } from '../../../src/db/schema/index.ts'
-import type { ErpLevel, ErpPrice } from '../../../src/erp.ts'
+import type { ErpLevel, ErpPrice, ErpReject } from '../../../src/erp.ts'
 import type { StepControl, SyncStream } from '../../../src/processors/sync/stream.ts'
 import { announceProducts } from '../../../src/queues/announce-products.ts'
 import { createSite } from '../main-app.ts'
@@ -76,7 +76,12 @@ export async function createShop(db: Db) {
   }
 
   /** A run that has read these pages and goes on with what its steps are. */
-  async function staged(stream: SyncStream, pages: Pages, options: Partial<SyncRun> = {}): Promise<SyncRun> {
+  async function staged(
+    stream: SyncStream,
+    pages: Pages,
+    options: Partial<SyncRun> = {},
+    rejects: ErpReject[] = [],
+  ): Promise<SyncRun> {
     await db.execute(
       sql`UPDATE website_worker.sync_runs SET state = 'done' WHERE site_id = ${siteId} AND type = ${stream.type}`,
     )
@@ -104,7 +109,7 @@ export async function createShop(db: Db) {
       const records = {
         products: [],
         tombstones: [],
-        rejects: [],
+        rejects: page === pages.at(-1) ? rejects : [],
         levels: page as ErpLevel[],
         prices: page as ErpPrice[],
       }
@@ -119,8 +124,13 @@ export async function createShop(db: Db) {
     order,
     staged,
     /** Reads pages, judges and applies them. */
-    async sync(stream: SyncStream, pages: Pages, options: Partial<SyncRun> = {}): Promise<ApplyCounts> {
-      return stream.apply(db, await staged(stream, pages, options), patient)
+    async sync(
+      stream: SyncStream,
+      pages: Pages,
+      options: Partial<SyncRun> = {},
+      rejects: ErpReject[] = [],
+    ): Promise<ApplyCounts> {
+      return stream.apply(db, await staged(stream, pages, options, rejects), patient)
     },
     async judge(stream: SyncStream, pages: Pages, options: Partial<SyncRun> = {}): Promise<Judgement> {
       return stream.judge(db, await staged(stream, pages, options))
