@@ -6,6 +6,7 @@ import { addErpCommands } from './cli/erp.ts'
 import { createTerminal } from './cli/terminal.ts'
 import { addOriginCommands } from './cli/origins.ts'
 import { addPartitionCommands } from './cli/partition.ts'
+import { addSyncCommand } from './cli/sync.ts'
 import { addWebhookCommands } from './cli/webhooks.ts'
 import { parseConfig } from './config.ts'
 import { diagnose } from './db/doctor.ts'
@@ -125,6 +126,7 @@ program
 
 addBackfillCommand(program, { onDatabase, terminal: createTerminal(process.stdout) })
 addWebhookCommands(program, { onDatabase, terminal: createTerminal(process.stdout) })
+addSyncCommand(program, { onDatabase, terminal: createTerminal(process.stdout) })
 addErpCommands(program, { config: parseConfig, onDatabase, terminal: createTerminal(process.stdout), version })
 addOriginCommands(program, { onDatabase, terminal: createTerminal(process.stdout) })
 addArchiveCommands(program, {

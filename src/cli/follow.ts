@@ -40,18 +40,47 @@ export async function follow(db: Db, job: string, workId: number, options: Follo
 
 const width = 30
 
-/** Shows a replay's progress: a bar that is drawn over on a terminal, else a line for every tenth. */
-export function createProgressLine(terminal: Terminal): (item: WorkItem) => void {
+/** How far a job is. */
+export interface ShownProgress {
+  total: number
+  percent: number
+  /** What follows the bar, e.g. `12 sent again`. */
+  words: string
+}
+
+/**
+ * Shows a job's progress: a bar that is drawn over on a terminal, else a line for every tenth. `read` takes it from the
+ * job's own; a text is shown as it is, while there is no telling how much there will be.
+ */
+export function createProgressLine(
+  terminal: Terminal,
+  read: (progress: Record<string, unknown>) => ShownProgress | string | undefined,
+): (item: WorkItem) => void {
   let shown = ''
   return ({ progress }) => {
-    const { total, replayed, percent } = (progress ?? {}) as { total?: number; replayed?: number; percent?: number }
-    if (total === undefined || percent === undefined) return
+    const far = read((progress ?? {}) as Record<string, unknown>)
+    if (far === undefined) return
+    if (typeof far === 'string') return terminal.draw?.(far)
+    const { total, percent, words } = far
     const filled = Math.floor((percent * width) / 100)
     const bar = `[${'#'.repeat(filled)}${'-'.repeat(width - filled)}] `
     const line = `${terminal.draw ? bar : ''}${terminal.draw ? percent : Math.floor(percent / 10) * 10} % of ${total}`
     if (line === shown) return
     shown = line
-    if (terminal.draw) terminal.draw(`${line}: ${replayed} sent again`)
+    if (terminal.draw) terminal.draw(`${line}: ${words}`)
     else terminal.print(line)
   }
+}
+
+/** The progress of a replay. */
+export function readReplay({ total, replayed, percent }: Record<string, unknown>): ShownProgress | undefined {
+  if (typeof total !== 'number' || typeof percent !== 'number') return undefined
+  return { total, percent, words: `${replayed} sent again` }
+}
+
+/** The progress of a sync. */
+export function readSync({ phase, fetched, applied, total, percent }: Record<string, unknown>) {
+  if (phase === 'fetching') return `${fetched} read from the ERP`
+  if (typeof total !== 'number' || typeof percent !== 'number') return undefined
+  return { total, percent, words: `${applied} brought in line` }
 }

@@ -15,7 +15,7 @@ import { AppError } from '../errors.ts'
 import { viewWebhook } from '../http/routes/webhooks.ts'
 import { askPing, askReplay, cancelDelivery, cancelPending, resendDelivery } from '../http/webhook-actions.ts'
 import type { ItemDeps } from '../http/items.ts'
-import { createProgressLine, follow } from './follow.ts'
+import { createProgressLine, follow, readReplay } from './follow.ts'
 import type { Terminal } from './terminal.ts'
 
 export interface WebhookCommandDeps {
@@ -181,7 +181,7 @@ export function addWebhookCommands(program: Command, deps: WebhookCommandDeps): 
         const { job, workId } = await askReplay(withoutBell(db), id, parsed.data)
         print(`job ${workId}`)
         if (!wait) return
-        const onLook = createProgressLine(terminal)
+        const onLook = createProgressLine(terminal, readReplay)
         const { result } = await follow(db, job, workId, { onLook, patienceMs }).finally(terminal.endDrawing)
         const { total, replayed, skipped } = result as ReplayResult
         print(`${replayed} of ${total} deliveries are sent again`)

@@ -3,6 +3,7 @@ import type { Db } from '../client.ts'
 import { pruneDeliveries } from './prune-deliveries.ts'
 import { pruneEventBodies } from './prune-events.ts'
 import { type PruneOptions, untilDone } from './prune-steps.ts'
+import { pruneSyncs } from './sync/prune.ts'
 
 const batch = 5_000
 
@@ -59,6 +60,7 @@ export async function prune(db: Db, options: PruneOptions): Promise<Record<strin
             WHERE body IS NULL AND created_at < now() - greatest(90, ${payloadsDays}) * interval '1 day'
             ORDER BY created_at LIMIT ${batch}))`,
     ),
+    ...(await pruneSyncs(db, signal)),
     // idempotency_keys_created_at, and its rows where they lie; one that was taken over meanwhile lies elsewhere.
     idempotencyKeys: await all(
       sql`DELETE FROM website_worker.idempotency_keys k WHERE k.ctid = ANY (ARRAY(

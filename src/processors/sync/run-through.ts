@@ -1,9 +1,12 @@
+import { DrizzleQueryError } from 'drizzle-orm'
 import { endPending, unansweredSkus } from '../../db/queries/sync/asks.ts'
 import { analyzeCatalog } from '../../db/queries/sync/analyze.ts'
 import { fence, type ApplyCounts, type SyncRun } from '../../db/queries/sync/run.ts'
 import { restartRun, type RunRow, type RunWanted } from '../../db/queries/sync/runs.ts'
 import type { EndingRun } from '../../db/queries/sync/run-ends.ts'
 import { transact } from '../../db/client.ts'
+import { pgErrorOf } from '../../db/queries/pg-error.ts'
+import { mayPass } from '../../db/unreachable.ts'
 import { AppError, messageOf } from '../../errors.ts'
 import type { Outcome, RunContext } from '../contract.ts'
 import { brakeOf } from './brake.ts'
@@ -35,6 +38,9 @@ const longestWaitMs = 3_600_000
 /** Counts that tell of no change. */
 const quiet = new Set(['fetched', 'rejected', 'unchanged', 'stale', 'unknown', 'sweepSkipped', 'categoriesUnknown'])
 
+/** A statement that takes too long would do so again. */
+const isTooSlow = (error: unknown) => pgErrorOf(error)?.code === '57014'
+
 /** Takes a run from where it is to its end, or as far as it gets. */
 export async function runThrough(parts: RunParts): Promise<SyncOutcome> {
   const { sync, context } = parts
@@ -50,8 +56,11 @@ export async function runThrough(parts: RunParts): Promise<SyncOutcome> {
     } catch (error) {
       // The next attempt finds out whether it is still ours, and whole.
       if (error instanceof AppError && error.code === 'conflict') return postponed(now, error.message, 1_000)
-      if (!context.signal.aborted) context.log.warn({ run: row.runId, err: error }, 'a sync was broken off')
-      return again(now, context.signal.aborted ? stopped : messageOf(error))
+      if (context.signal.aborted) return again(now, stopped)
+      context.log.warn({ run: row.runId, err: error }, 'a sync was broken off')
+      const isInTheWay = error instanceof AppError ? error.code === 'unavailable' : mayPass(error) && !isTooSlow(error)
+      const words = pgErrorOf(error)?.message ?? messageOf(error instanceof DrizzleQueryError ? error.cause : error)
+      return isInTheWay ? postponed(now, words, goOnMs) : again(now, words)
     }
     const anew = await restartRun(sync.db, parts.wanted, row)
     if (!anew) return postponed(now, 'the run was taken over', 1_000)
