@@ -43,7 +43,7 @@ export function createTraversalWatch(): (
   let followed = new Map<string, string | undefined>()
   let emptyPages = 0
   return (traversal, cursor, { items, nextCursor }) => {
-    if (traversal !== current) {
+    if (traversal !== current || cursor === undefined) {
       current = traversal
       followed = new Map()
       emptyPages = 0

@@ -45,7 +45,7 @@ const patienceMs = 10_000
 /** A longer one is taken for a mistake. */
 const longestAskedMs = 3_600_000
 const mostSkus = 50
-const retries = 3
+const retries = 4
 const paths: Readonly<Record<SyncType, string>> = { product: 'products', inventory: 'inventory', price: 'prices' }
 
 /** 4xx that may be another answer next time. */
@@ -65,7 +65,8 @@ export function pageUrl(
   if (since !== undefined) url.searchParams.set('since', since)
   if (cursor !== undefined) url.searchParams.set('cursor', cursor)
   // Commas between SKUs stand as they are, those within one don't.
-  if (skus) url.search += `&skus=${skus.map((sku) => encodeURIComponent(sku)).join(',')}`
+  if (skus)
+    url.search += `&skus=${skus.map((sku) => encodeURIComponent(sku.replaceAll(/\p{Cs}/gu, '\uFFFD'))).join(',')}`
   return url
 }
 
@@ -105,15 +106,15 @@ export function createHttpErp(config: HttpErpConfig, deps: HttpErpDeps): ErpConn
 
   async function once(request: ErpPageRequest): Promise<Ended> {
     const { signal, siteId, runId } = request
-    const callMs = timeoutMs
-    const turn = await turns.enter(base.origin, limits, { callMs, signal })
+    const target = pageUrl(config.url, { ...request, siteKey, limit })
+    const turn = await turns.enter(base.origin, limits, { callMs: timeoutMs, signal })
     if (turn.kind === 'wait') {
       const waiting = unavailable(words[turn.why], turn.ms, turn.why === 'open')
       throw new AbortError(new Unfinished(waiting))
     }
     const result = await caller.call({
       method: 'GET',
-      url: pageUrl(config.url, { ...request, siteKey, limit }),
+      url: target,
       headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
       schema: z.unknown(),
       userAgent: `${userAgent} (site=${siteId}; run=${runId})`,

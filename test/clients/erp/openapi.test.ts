@@ -89,9 +89,7 @@ describe('what the document calls wrong', () => {
     [{ attributes: 7 }],
     [{ weight: 'heavy' }],
   ])('we do not take either: %j', (wrong) => {
-    const record = JSON.parse(
-      JSON.stringify({ ...product, ...wrong }),
-    ) as object
+    const record = JSON.parse(JSON.stringify({ ...product, ...wrong })) as object
     expect(problemsOf('Product', record)).not.toEqual([])
     expect(readRecords('product', [record]).rejects).toHaveLength(1)
   })

@@ -241,7 +241,11 @@ describe('the snapshot of what is refused', () => {
 
   test('is storable, bounded and without secrets', () => {
     const { snapshot, reason } = snapshotOf(
-      { sku: 'token-123 ', description: `\0 token-123 \ud800 ${'x'.repeat(1_000_000)}`, '\0key': [Number.POSITIVE_INFINITY] },
+      {
+        sku: 'token-123 ',
+        description: `\0 token-123 \ud800 ${'x'.repeat(1_000_000)}`,
+        '\0key': [Number.POSITIVE_INFINITY],
+      },
       (text) => text.replaceAll('token-123', '[redacted]'),
     )
     expect(reason).toBe('sku: "[redacted] " begins or ends with a blank')
