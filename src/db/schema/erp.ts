@@ -115,7 +115,7 @@ export const syncStaging = workerSchema.table(
   (t) => [
     primaryKey({ columns: [t.runId, t.n] }),
     uniqueIndex('sync_staging_erp_id')
-      .on(t.runId, t.erpId)
+      .on(t.erpId, t.runId)
       .where(sql`erp_id IS NOT NULL`),
   ],
 )

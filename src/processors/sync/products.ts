@@ -3,11 +3,11 @@ import { transact, type Db, type Tx } from '../../db/client.ts'
 import { auditProducts } from '../../db/queries/sync/audit-products.ts'
 import { judgeProducts } from '../../db/queries/sync/products-judgement.ts'
 import { dataFaultOf, isConflict } from '../../db/queries/sync/data-fault.ts'
-import type { StagedRange } from '../../db/queries/sync/levels.ts'
+import { lastStaged, type StagedRange } from '../../db/queries/sync/levels.ts'
 import { refuse } from '../../db/queries/sync/matching.ts'
 import { announce, applyProductRange, linkProducts } from '../../db/queries/sync/products-apply.ts'
 import { stageProducts } from '../../db/queries/sync/products-stage.ts'
-import { measureStaging, prepareForSets, readTraversal, type Traversal } from '../../db/queries/sync/products-staged.ts'
+import { prepareForSets, readTraversal, type Traversal } from '../../db/queries/sync/products-staged.ts'
 import { countBad, quarantine, quarantineBatch, resolveQuarantine } from '../../db/queries/sync/quarantine.ts'
 import { fence, noteApplied, type ApplyCounts, type SyncRun } from '../../db/queries/sync/run.ts'
 import { lockCatalog } from '../../db/queries/sync/site-lock.ts'
@@ -37,7 +37,7 @@ async function applyProducts(db: Db, run: SyncRun, { signal, progress }: StepCon
     for (const [word, value] of Object.entries(more)) counts[word] = (counts[word] ?? 0) + value
   }
   const step: Step = (work) => inFencedSets(db, run, signal, work)
-  const last = await measureStaging(db, run)
+  const last = await lastStaged(db, run)
   const view = await readTraversal(db, run)
   count(await step((tx) => linkProducts(tx, run, view)))
   for (let after = run.appliedThrough; after < last; after += rangeSize) {

@@ -2,7 +2,7 @@ import { sql } from 'drizzle-orm'
 import type { Db } from '../../client.ts'
 import { compare, type Drift } from './audit.ts'
 import { asProduct } from './products-insert.ts'
-import { isNews, readTraversal, stagedOf } from './products-staged.ts'
+import { isNews, readTraversal, rowOf, stagedOf, toKnown } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 import { unseenRows } from './sweep.ts'
 
@@ -25,9 +25,10 @@ export async function auditProducts(db: Db, run: SyncRun): Promise<Drift> {
             CASE WHEN p.id IS NOT NULL THEN ROW(p.sku::text, ${shown}, ep.hashes ->> 'name', ep.status, p.cost, p.weight) END AS shop
           FROM website_worker.sync_staging s
           CROSS JOIN LATERAL ${asProduct}
-          LEFT JOIN website_worker.erp_ids l ON l.site_id = ${run.siteId} AND l.entity = 'product' AND l.erp_id = s.erp_id
-          LEFT JOIN public.website_products p ON p.id = l.row_id AND p.site_id = ${run.siteId}
-          LEFT JOIN website_worker.erp_products ep ON ep.product_id = p.id
+          LEFT JOIN LATERAL (
+            SELECT p.* FROM public.website_products p
+            WHERE p.id = ${rowOf(run, sql`s.erp_id`)} AND p.site_id = ${run.siteId} OFFSET 0) p ON true
+          ${toKnown}
           WHERE ${stagedOf(run, 'product')} AND s.refusal IS DISTINCT FROM '' AND p.deleted_at IS NULL AND ${isNews}
           UNION ALL
           SELECT 2147483648 + p.id, NULL, ROW(p.sku::text, ${shown}, ep.hashes ->> 'name', ep.status, p.cost, p.weight)

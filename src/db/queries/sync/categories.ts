@@ -2,7 +2,7 @@ import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import type { StagedRange } from './levels.ts'
 import { knownCategories } from './products-update.ts'
-import { isBlank, isOurs, isWritable, stagedRows } from './products-staged.ts'
+import { isBlank, isOurs, isWritable, stagedRows, type Traversal } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /**
@@ -10,7 +10,7 @@ import type { SyncRun } from './run.ts'
  * what the shop has put them into stays. A category that the shop doesn't have is left out, until it has. Returns how
  * many names those were.
  */
-export async function applyCategories(tx: Tx, run: SyncRun, range: StagedRange): Promise<number> {
+export async function applyCategories(tx: Tx, run: SyncRun, view: Traversal, range: StagedRange): Promise<number> {
   if (!isOurs(run, 'categories')) return 0
   const { siteId } = run
   // Primary keys, website_categories_site_id_slug_key, website_product_categories_product_id_category_id_key.
@@ -22,7 +22,7 @@ export async function applyCategories(tx: Tx, run: SyncRun, range: StagedRange):
             CASE WHEN ep.product_id IS NULL THEN ${isBlank} ELSE has.slugs IS DISTINCT FROM coalesce(ep.categories, '{}') END
               AS is_changed
           FROM ${stagedRows(run)}
-          CROSS JOIN LATERAL (SELECT ${knownCategories(run)}) AS has(slugs)
+          CROSS JOIN LATERAL (SELECT ${knownCategories(view)}) AS has(slugs)
           WHERE ${isWritable(run, range)} AND jsonb_typeof(s.doc -> 'categories') = 'array'
         ), dropped AS (
           DELETE FROM public.website_product_categories l
@@ -43,7 +43,7 @@ export async function applyCategories(tx: Tx, run: SyncRun, range: StagedRange):
         ), moved AS (
           UPDATE public.website_product_categories l SET is_primary = c.slug = k.slugs[1]
           FROM calc k, public.website_categories c
-          WHERE k.is_changed AND k.slugs[1] IS DISTINCT FROM k.had[1] AND cardinality(k.slugs) > 0
+          WHERE k.is_changed AND k.is_made IS NOT TRUE AND k.slugs[1] IS DISTINCT FROM k.had[1] AND cardinality(k.slugs) > 0
             AND l.product_id = k.id AND c.id = l.category_id
             AND (c.slug = ANY (k.slugs) OR c.slug <> ALL (k.had)) AND l.is_primary IS DISTINCT FROM (c.slug = k.slugs[1])
           RETURNING l.product_id

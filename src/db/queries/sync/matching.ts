@@ -1,7 +1,7 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Db, Tx } from '../../client.ts'
 import type { StagedRange } from './levels.ts'
-import { stagedOf, texts, type Traversal } from './products-staged.ts'
+import { isNews, isStagedAs, rowOf, stagedOf, texts, toKnown, type Traversal } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /** Staged records that can't be applied. */
@@ -39,10 +39,14 @@ export const isDead = (view: Traversal): SQL => sql`
   END`
 
 /** Joins rows `q` of the shop to the ERP id `o` they belong to, and what `isDead` looks at. erp_ids_row, then unique keys. */
-export const toOwner = ({ runId }: Pick<SyncRun, 'runId'>): SQL => sql`
-  LEFT JOIN website_worker.erp_ids o ON o.entity = 'product' AND o.row_id = q.id
-  LEFT JOIN website_worker.erp_products oep ON oep.product_id = q.id
-  LEFT JOIN website_worker.sync_staging x ON x.run_id = ${runId} AND x.erp_id = o.erp_id`
+export const toOwner = (run: Pick<SyncRun, 'runId'>): SQL => sql`
+  LEFT JOIN LATERAL (
+    SELECT o.erp_id FROM website_worker.erp_ids o WHERE o.entity = 'product' AND o.row_id = q.id OFFSET 0) o ON true
+  LEFT JOIN LATERAL (
+    SELECT oep.version, oep.status FROM website_worker.erp_products oep WHERE oep.product_id = q.id OFFSET 0) oep ON true
+  LEFT JOIN LATERAL (
+    SELECT x.n, x.kind, x.version, x.doc FROM website_worker.sync_staging x
+    WHERE ${isStagedAs(run, sql`x`, sql`o.erp_id`)} OFFSET 0) x ON true`
 
 /** Forgets ids of rows that the shop has removed, or moved to another site. */
 export async function forgetLostRows(tx: Tx, run: SyncRun): Promise<void> {
@@ -53,7 +57,7 @@ export async function forgetLostRows(tx: Tx, run: SyncRun): Promise<void> {
     sql`WITH lost AS (
           DELETE FROM website_worker.erp_ids l
           WHERE l.site_id = ${siteId} AND l.entity = 'product' AND ${run.mode === 'full' ? sql`true` : isAsked}
-            AND NOT EXISTS (SELECT FROM public.website_products p WHERE p.id = l.row_id AND p.site_id = ${siteId})
+            AND (SELECT p.id FROM public.website_products p WHERE p.id = l.row_id AND p.site_id = ${siteId}) IS NULL
           RETURNING l.row_id)
         DELETE FROM website_worker.erp_products ep USING lost WHERE ep.product_id = lost.row_id`,
   )
@@ -72,32 +76,30 @@ export async function linkByNumber(tx: Tx, run: SyncRun): Promise<void> {
         SELECT DISTINCT ON (p.erp_product_id) ${siteId}, 'product', p.erp_product_id::text, p.id
         FROM public.website_products p
         WHERE p.site_id = ${siteId} AND p.erp_product_id IS NOT NULL AND ${run.mode === 'full' ? sql`true` : staged}
-          AND NOT EXISTS (SELECT FROM website_worker.erp_ids l WHERE l.entity = 'product' AND l.row_id = p.id)
-          AND NOT EXISTS (
-            SELECT FROM website_worker.erp_ids l
-            WHERE l.site_id = ${siteId} AND l.entity = 'product' AND l.erp_id = p.erp_product_id::text)
+          AND (SELECT l.row_id FROM website_worker.erp_ids l WHERE l.entity = 'product' AND l.row_id = p.id) IS NULL
+          AND ${rowOf(run, sql`p.erp_product_id::text`)} IS NULL
         ORDER BY p.erp_product_id, p.deleted_at IS NOT NULL, p.id`,
   )
 }
 
 /** Of staged products with the same SKU lets one have it: one that is active, then the one whose row has it, then the first. */
-export async function refuseTwins(tx: Tx, { runId, siteId }: SyncRun): Promise<void> {
+export async function refuseTwins(tx: Tx, run: SyncRun): Promise<void> {
   // Primary keys.
   await tx.execute(
     sql`WITH claims AS (
           SELECT s.n, s.sku, s.erp_id, coalesce(s.doc ->> 'status', 'active') = 'active' AS is_active,
             p.sku IS NOT DISTINCT FROM s.sku AS has_it
           FROM website_worker.sync_staging s
-          LEFT JOIN website_worker.erp_ids l ON l.site_id = ${siteId} AND l.entity = 'product' AND l.erp_id = s.erp_id
-          LEFT JOIN website_worker.erp_products ep ON ep.product_id = l.row_id
-          LEFT JOIN public.website_products p ON p.id = l.row_id
-          WHERE ${stagedOf({ runId }, 'product')} AND s.refusal IS NULL AND (ep.version IS NULL OR s.version >= ep.version)
+          LEFT JOIN LATERAL (
+            SELECT p.id, p.sku FROM public.website_products p WHERE p.id = ${rowOf(run, sql`s.erp_id`)} OFFSET 0) p ON true
+          ${toKnown}
+          WHERE ${stagedOf(run, 'product')} AND s.refusal IS NULL AND ${isNews}
         ), ranked AS (
           SELECT c.n, c.sku, c.is_active, row_number() OVER best AS place, first_value(c.erp_id) OVER best AS winner
           FROM claims c WINDOW best AS (PARTITION BY c.sku ORDER BY c.is_active DESC, c.has_it DESC, c.n))
         UPDATE website_worker.sync_staging s SET refusal =
           CASE WHEN r.is_active THEN 'SKU ' || r.sku || ' is also that of product ' || r.winner || ' of the ERP' ELSE '' END
-        FROM ranked r WHERE s.run_id = ${runId} AND s.n = r.n AND r.place > 1`,
+        FROM ranked r WHERE s.run_id = ${run.runId} AND s.n = r.n AND r.place > 1`,
   )
 }
 
@@ -106,25 +108,25 @@ export async function refuseTwins(tx: Tx, { runId, siteId }: SyncRun): Promise<v
  * one that belongs to another product of the ERP is not. Returns how many rows now have another id than before.
  */
 export async function linkBySku(tx: Tx, run: SyncRun, view: Traversal, range?: StagedRange): Promise<number> {
-  const { runId, siteId } = run
+  const { siteId } = run
   const homeless = sql`
-    ${stagedOf({ runId }, 'product', range)} AND s.refusal IS NULL AND NOT EXISTS (
-      SELECT FROM website_worker.erp_ids l WHERE l.site_id = ${siteId} AND l.entity = 'product' AND l.erp_id = s.erp_id)`
+    ${stagedOf(run, 'product', range)} AND s.refusal IS NULL AND ${rowOf(run, sql`s.erp_id`)} IS NULL`
+  const sameSku = sql`
+    JOIN LATERAL (
+      SELECT q.* FROM public.website_products q WHERE q.site_id = ${siteId} AND q.sku = s.sku OFFSET 0) q ON true`
   // website_products_site_id_sku_key, keys of erp_ids. SKUs are unique among staged products that aren't refused.
   const { rowCount } = await tx.execute(
     sql`INSERT INTO website_worker.erp_ids (site_id, entity, erp_id, row_id)
         SELECT ${siteId}, 'product', s.erp_id, q.id
-        FROM website_worker.sync_staging s JOIN public.website_products q ON q.site_id = ${siteId} AND q.sku = s.sku
+        FROM website_worker.sync_staging s ${sameSku}
         WHERE ${homeless}
-          AND NOT EXISTS (SELECT FROM website_worker.erp_ids o WHERE o.entity = 'product' AND o.row_id = q.id)`,
+          AND (SELECT o.row_id FROM website_worker.erp_ids o WHERE o.entity = 'product' AND o.row_id = q.id) IS NULL`,
   )
   // As above.
   const { rows } = await tx.execute(
     sql`SELECT s.n, s.sku, s.erp_id AS "erpId", coalesce(s.doc ->> 'status', 'active') = 'active' AS "isActive", q.id,
           o.erp_id AS owner, ${isDead(view)} AS "isDead"
-        FROM website_worker.sync_staging s
-        JOIN public.website_products q ON q.site_id = ${siteId} AND q.sku = s.sku ${toOwner(run)}
-        WHERE ${homeless}`,
+        FROM website_worker.sync_staging s ${sameSku} ${toOwner(run)} WHERE ${homeless}`,
   )
   const found = rows as unknown as TakenRow[]
   await refuse(

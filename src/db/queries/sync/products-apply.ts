@@ -6,7 +6,7 @@ import type { StagedRange } from './levels.ts'
 import { forgetLostRows, linkByNumber, linkBySku, refuseTwins } from './matching.ts'
 import { applyPricesTo } from './prices.ts'
 import { insertProducts } from './products-insert.ts'
-import { ints, passStale, type Traversal } from './products-staged.ts'
+import { ints, passOver, type Traversal } from './products-staged.ts'
 import { updateProducts } from './products-update.ts'
 import { renameProducts } from './renames.ts'
 import type { ApplyCounts, SyncRun } from './run.ts'
@@ -37,10 +37,10 @@ export async function applyProductRange(
 ): Promise<ApplyCounts> {
   const inserted = await insertProducts(tx, run, range)
   await linkBySku(tx, run, view, range)
-  const stale = await passStale(tx, run, range)
+  const leftAlone = await passOver(tx, run, range)
   const variants = await applyVariants(tx, run, range)
-  const categoriesUnknown = await applyCategories(tx, run, range)
-  const { adopted, updated, unchanged, ...changes } = await updateProducts(tx, run, range)
+  const categoriesUnknown = await applyCategories(tx, run, view, range)
+  const { adopted, updated, unchanged, ...changes } = await updateProducts(tx, run, view, range)
   await stockUp(tx, run, adopted)
   const deactivated = changes.deactivated + (await applyTombstones(tx, run, range))
   await announce(tx, run)
@@ -48,12 +48,11 @@ export async function applyProductRange(
     inserted,
     updated,
     unchanged,
-    stale,
     adopted: adopted.length,
     deactivated,
     categoriesUnknown,
     ...variants,
-    ...(await countLeftAlone(tx, run, range)),
+    ...leftAlone,
   }
 }
 
@@ -80,17 +79,4 @@ export async function announce(tx: Tx, run: SyncRun): Promise<void> {
     sql`SELECT FROM website_worker.product_changes c WHERE c.site_id = ${run.siteId} LIMIT 1`,
   )
   if (rowCount) await oweAnnouncement(tx, run)
-}
-
-/** Staged products of a range whose rows the shop has deleted, and those that give way to another of the same SKU. */
-async function countLeftAlone(tx: Tx, { runId, siteId }: SyncRun, range: StagedRange): Promise<ApplyCounts> {
-  // Primary keys.
-  const { rows } = await tx.execute(
-    sql`SELECT count(*) FILTER (WHERE p.deleted_at IS NOT NULL)::int AS deleted, count(*) FILTER (WHERE s.refusal = '')::int AS shadowed
-        FROM website_worker.sync_staging s
-        LEFT JOIN website_worker.erp_ids l ON l.site_id = ${siteId} AND l.entity = 'product' AND l.erp_id = s.erp_id
-        LEFT JOIN public.website_products p ON p.id = l.row_id
-        WHERE s.run_id = ${runId} AND s.n > ${range.after} AND s.n <= ${range.through} AND s.kind = 'product'`,
-  )
-  return rows[0] as unknown as ApplyCounts
 }

@@ -2,7 +2,7 @@ import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import type { StagedRange } from './levels.ts'
 import { chooseSlugs, slugCandidates, type Named } from './products-slug.ts'
-import { ints, isOurs, stagedOf, texts } from './products-staged.ts'
+import { ints, isOurs, rowOf, stagedOf, texts } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /** Makes rows of the staged products that have none. Returns how many; a SKU that someone else took meanwhile is left out. */
@@ -11,8 +11,7 @@ export async function insertProducts(tx: Tx, run: SyncRun, range: StagedRange): 
   // Primary keys of staging and erp_ids.
   const { rows: found } = await tx.execute(
     sql`SELECT s.n, s.erp_id AS "erpId", s.sku, s.doc ->> 'name' AS name FROM website_worker.sync_staging s
-        WHERE ${stagedOf(run, 'product', range)} AND s.refusal IS NULL AND NOT EXISTS (
-          SELECT FROM website_worker.erp_ids l WHERE l.site_id = ${siteId} AND l.entity = 'product' AND l.erp_id = s.erp_id)
+        WHERE ${stagedOf(run, 'product', range)} AND s.refusal IS NULL AND ${rowOf(run, sql`s.erp_id`)} IS NULL
         ORDER BY s.n`,
   )
   if (found.length === 0) return 0

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { Db } from '../../client.ts'
-import { isNews, readTraversal, stagedOf, toRows } from './products-staged.ts'
+import { isNews, readTraversal, rowOf, stagedOf, toRows } from './products-staged.ts'
 import type { Judgement, SyncRun } from './run.ts'
 import { unseenRows } from './sweep.ts'
 
@@ -8,6 +8,10 @@ import { unseenRows } from './sweep.ts'
 export async function judgeProducts(db: Db, run: SyncRun): Promise<Judgement> {
   const { runId, siteId, hasPriceStream } = run
   const view = await readTraversal(db, run)
+  const toNamesake = sql`
+    JOIN LATERAL (
+      SELECT p.id, p.price, p.status, p.deleted_at FROM public.website_products p
+      WHERE p.site_id = ${siteId} AND p.sku = s.sku OFFSET 0) p ON true`
   // idx_website_products_site_id, primary keys, website_products_site_id_sku_key, website_product_variants_product_id_sku_key.
   // A row is found by its ERP id, else by its number or SKU, as the apply will find it; one that another product of the
   // ERP goes on with isn't lost.
@@ -19,9 +23,7 @@ export async function judgeProducts(db: Db, run: SyncRun): Promise<Judgement> {
           UNION ALL
           SELECT s.doc, p.id, p.price, p.status, NULL, NULL
           FROM website_worker.sync_staging s
-          JOIN public.website_products p ON p.site_id = ${siteId} AND p.sku = s.sku AND p.deleted_at IS NULL
-          WHERE ${stagedOf(run, 'product')} AND NOT EXISTS (
-            SELECT FROM website_worker.erp_ids l WHERE l.site_id = ${siteId} AND l.entity = 'product' AND l.erp_id = s.erp_id)
+          ${toNamesake} WHERE ${stagedOf(run, 'product')} AND p.deleted_at IS NULL AND ${rowOf(run, sql`s.erp_id`)} IS NULL
         ), losing AS (
           SELECT m.id FROM matched m WHERE m.price > 0 AND (m.doc ->> 'price')::numeric = 0
           UNION
@@ -41,8 +43,7 @@ export async function judgeProducts(db: Db, run: SyncRun): Promise<Judgement> {
           SELECT p.id FROM ${unseenRows(run, view)} AND ${view.isComplete} AND coalesce(p.status, 'active') = 'active'
           EXCEPT
           SELECT p.id FROM website_worker.sync_staging s
-          JOIN public.website_products p ON p.site_id = ${siteId} AND p.sku = s.sku
-          WHERE s.run_id = ${runId} AND s.kind = 'product' AND coalesce(s.doc ->> 'status', 'active') = 'active')
+          ${toNamesake} WHERE s.run_id = ${runId} AND s.kind = 'product' AND coalesce(s.doc ->> 'status', 'active') = 'active')
         SELECT (SELECT count(*) FROM public.website_products p WHERE p.site_id = ${siteId} AND p.deleted_at IS NULL)::int AS products,
           CASE WHEN ${hasPriceStream} THEN 0 ELSE (SELECT count(*) FROM losing)::int END AS "losingPrice",
           0 AS "losingStock", (SELECT count(*) FROM deactivated)::int AS deactivated`,

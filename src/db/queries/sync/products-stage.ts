@@ -1,6 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { ErpProduct, ErpRecords, ErpReject } from '../../../erp.ts'
 import type { Tx } from '../../client.ts'
+import { isStagedAs } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /** A record on its way into staging. */
@@ -15,7 +16,8 @@ interface Row {
 
 function productRow({ erpId, sku, version, ...doc }: ErpProduct): Row {
   const skus = doc.variants?.map((variant) => variant.sku) ?? []
-  return { kind: 'product', erpId, sku, version, doc: skus.length > 0 ? { ...doc, skus } : doc }
+  const categories = doc.categories && { categories: [...new Set(doc.categories)] }
+  return { kind: 'product', erpId, sku, version, doc: { ...doc, ...categories, ...(skus.length > 0 && { skus }) } }
 }
 
 function rejectRow({ erpId, sku, ...doc }: ErpReject, isOnly: boolean): Row {
@@ -53,10 +55,13 @@ export async function stageProducts(tx: Tx, { runId }: SyncRun, records: ErpReco
   const { rows: inserted } = await tx.execute(
     sql`WITH page AS MATERIALIZED (
           SELECT r.*, s.n
-          FROM ROWS FROM (json_to_recordset(${JSON.stringify(rows)}::json)
-              AS (kind text, "erpId" text, sku text, version numeric, doc jsonb))
-            WITH ORDINALITY AS r(kind, erp_id, sku, version, doc, at)
-          LEFT JOIN website_worker.sync_staging s ON s.run_id = ${runId} AND s.erp_id = r.erp_id
+          FROM (
+            SELECT e.r ->> 'kind' AS kind, e.r ->> 'erpId' AS erp_id, e.r ->> 'sku' AS sku,
+              (e.r ->> 'version')::numeric AS version, e.r -> 'doc' AS doc, e.at
+            FROM jsonb_array_elements(${JSON.stringify(rows)}::jsonb) WITH ORDINALITY AS e(r, at) OFFSET 0) r
+          LEFT JOIN LATERAL (
+            SELECT s.n FROM website_worker.sync_staging s
+            WHERE ${isStagedAs({ runId }, sql`s`, sql`r.erp_id`)} OFFSET 0) s ON true
         ), updated AS (
           UPDATE website_worker.sync_staging s SET kind = r.kind, sku = r.sku, version = r.version, doc = r.doc
           FROM page r WHERE s.run_id = ${runId} AND s.n = r.n

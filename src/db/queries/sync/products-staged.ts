@@ -12,22 +12,30 @@ export interface Traversal {
   /** Of bad records that staging doesn't hold by their id. */
   badIds: string[]
   badSkus: string[]
+  /** Slugs of the site's categories. */
+  categories: string[]
 }
 
-/** Reads which records of a run are bad. */
-export async function readTraversal(db: Db | Tx, { runId, mode }: SyncRun): Promise<Traversal> {
-  // Primary key of staging.
+/** Reads which records of a run are bad, and lets the planner know what is staged, if that is much. */
+export async function readTraversal(db: Db, run: SyncRun): Promise<Traversal> {
+  if ((await lastStaged(db, run)) > 1_000) await db.execute(sql`ANALYZE website_worker.sync_staging`)
+  // Primary key of staging; idx_website_categories_site_id.
   const { rows } = await db.execute(
     sql`SELECT coalesce(bool_or(r.entity = 'product' AND r.named IS NULL AND r.sku IS NULL), false) AS spoilt,
           coalesce(array_agg(r.named) FILTER (WHERE r.erp_id IS NULL AND r.named IS NOT NULL), '{}') AS ids,
-          coalesce(array_agg(r.sku) FILTER (WHERE r.entity = 'product' AND r.named IS NULL AND r.sku IS NOT NULL), '{}') AS skus
+          coalesce(array_agg(r.sku) FILTER (WHERE r.entity = 'product' AND r.named IS NULL AND r.sku IS NOT NULL), '{}') AS skus,
+          ARRAY(SELECT c.slug::text FROM public.website_categories c
+                WHERE c.site_id = ${run.siteId} AND c.deleted_at IS NULL) AS categories
         FROM (
           SELECT s.doc ->> 'entity' AS entity, s.doc ->> 'erpId' AS named, s.erp_id, s.sku
-          FROM website_worker.sync_staging s WHERE s.run_id = ${runId} AND s.kind = 'reject') r`,
+          FROM website_worker.sync_staging s WHERE s.run_id = ${run.runId} AND s.kind = 'reject') r`,
   )
-  const { spoilt, ids, skus } = rows[0] as { spoilt: boolean; ids: string[]; skus: string[] }
-  const isFull = mode === 'full'
-  return { isComplete: isFull && !spoilt, isSpoilt: isFull && spoilt, badIds: ids, badSkus: skus }
+  const { spoilt, ids, skus, categories } = rows[0] as { spoilt: boolean } & Record<
+    'ids' | 'skus' | 'categories',
+    string[]
+  >
+  const isFull = run.mode === 'full'
+  return { isComplete: isFull && !spoilt, isSpoilt: isFull && spoilt, badIds: ids, badSkus: skus, categories }
 }
 
 /** A list of texts as one parameter. */
@@ -36,18 +44,35 @@ export const texts = (values: readonly string[]): SQL => sql`${sql.param(values)
 /** A list of ids as one parameter. */
 export const ints = (values: readonly number[]): SQL => sql`${sql.param(values)}::int[]`
 
+/**
+ * Whether a staged record is a run's of an ERP id. sync_staging_erp_id: the sum keeps the planner, which knows nothing of a
+ * run that has just begun, from looking through all of the run by the primary key each time.
+ */
+export const isStagedAs = ({ runId }: Pick<SyncRun, 'runId'>, record: SQL, erpId: SQL): SQL =>
+  sql`${record}.erp_id = ${erpId} AND ${record}.run_id + 0 = ${runId}::bigint`
+
 /** Staged records `s` of a run, of one kind. Primary key of staging. */
 export const stagedOf = ({ runId }: Pick<SyncRun, 'runId'>, kind: 'product' | 'tombstone', range?: StagedRange): SQL =>
   sql`s.run_id = ${runId} AND s.kind = ${kind} ${range ? sql`AND s.n > ${range.after} AND s.n <= ${range.through}` : sql``}`
 
+/** The row that an ERP id stands for; null when there is none. Primary key of erp_ids. */
+export const rowOf = ({ siteId }: Pick<SyncRun, 'siteId'>, erpId: SQL): SQL => sql`(
+  SELECT l.row_id FROM website_worker.erp_ids l WHERE l.site_id = ${siteId} AND l.entity = 'product' AND l.erp_id = ${erpId})`
+
 /**
- * From staged records `s` to the rows `p` of the shop that they are about, and what the ERP said before, `ep`. Primary keys
- * of erp_ids, website_products and erp_products. What the shop has deleted is left alone.
+ * From staged records `s` to the rows `p` of the shop that they are about, and what the ERP said before, `ep`. What the shop
+ * has deleted is left alone. Each is looked up by its primary key, whatever the planner believes of tables that were empty
+ * a moment ago.
  */
-export const toRows = ({ siteId }: Pick<SyncRun, 'siteId'>): SQL => sql`
-  JOIN website_worker.erp_ids l ON l.site_id = ${siteId} AND l.entity = 'product' AND l.erp_id = s.erp_id
-  JOIN public.website_products p ON p.id = l.row_id AND p.site_id = ${siteId} AND p.deleted_at IS NULL
-  LEFT JOIN website_worker.erp_products ep ON ep.product_id = p.id`
+export const toRows = (run: Pick<SyncRun, 'siteId'>): SQL => sql`
+  JOIN LATERAL (
+    SELECT p.* FROM public.website_products p
+    WHERE p.id = ${rowOf(run, sql`s.erp_id`)} AND p.site_id = ${run.siteId} AND p.deleted_at IS NULL OFFSET 0) p ON true
+  ${toKnown}`
+
+/** What the ERP said of a row `p` before, `ep`. */
+export const toKnown: SQL = sql`
+  LEFT JOIN LATERAL (SELECT ep.* FROM website_worker.erp_products ep WHERE ep.product_id = p.id OFFSET 0) ep ON true`
 
 /** The record isn't older than what is known of the row. */
 export const isNews: SQL = sql`(ep.version IS NULL OR s.version >= ep.version)`
@@ -87,24 +112,35 @@ export async function prepareForSets(tx: Tx): Promise<void> {
   )
 }
 
-/** The ordinal of the last record that a run has staged. Makes the planner know what is there, if that is much. */
-export async function measureStaging(db: Db, run: SyncRun): Promise<number> {
-  const last = await lastStaged(db, run)
-  if (last > 1_000) await db.execute(sql`ANALYZE website_worker.sync_staging`)
-  return last
+/** What of a range isn't applied though it is valid. */
+export interface LeftAlone {
+  /** Something newer is known. */
+  stale: number
+  /** The shop has deleted the row. */
+  deleted: number
+  /** It gives way to another of the same SKU. */
+  shadowed: number
 }
 
-/** Staged products of a range that aren't applied because something newer is known; what asked for a sync has its answer. */
-export async function passStale(tx: Tx, run: SyncRun, range: StagedRange): Promise<number> {
+/** Counts what of a range isn't applied; what was asked for and is stale has its answer. */
+export async function passOver(tx: Tx, run: SyncRun, range: StagedRange): Promise<LeftAlone> {
   // Primary keys.
   const { rows } = await tx.execute(
-    sql`WITH stale AS MATERIALIZED (
-          SELECT p.id, p.sync_status FROM ${stagedRows(run)}
-          WHERE ${stagedOf(run, 'product', range)} AND s.version < ep.version
+    sql`WITH looked AS MATERIALIZED (
+          SELECT p.id, p.sync_status, p.deleted_at IS NOT NULL AS is_deleted, s.refusal = '' AS is_shadowed,
+            p.deleted_at IS NULL AND NOT ${isNews} AS is_stale
+          FROM website_worker.sync_staging s
+          LEFT JOIN LATERAL (
+            SELECT p.id, p.sync_status, p.deleted_at FROM public.website_products p
+            WHERE p.id = ${rowOf(run, sql`s.erp_id`)} OFFSET 0) p ON true
+          ${toKnown}
+          WHERE ${stagedOf(run, 'product', range)}
         ), answered AS (
           UPDATE public.website_products p SET sync_status = 'synced'
-          FROM stale WHERE p.id = stale.id AND stale.sync_status = 'pending')
-        SELECT count(*)::int AS stale FROM stale`,
+          FROM looked k WHERE p.id = k.id AND k.is_stale AND k.sync_status = 'pending')
+        SELECT count(*) FILTER (WHERE k.is_stale)::int AS stale, count(*) FILTER (WHERE k.is_deleted)::int AS deleted,
+          count(*) FILTER (WHERE k.is_shadowed)::int AS shadowed
+        FROM looked k`,
   )
-  return rows[0]?.stale as number
+  return rows[0] as unknown as LeftAlone
 }

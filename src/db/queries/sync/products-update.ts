@@ -2,7 +2,7 @@ import { sql, type SQL } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import type { StagedRange } from './levels.ts'
 import { asProduct, erpNumber } from './products-insert.ts'
-import { isBlank, isOurs, isWritable, stagedRows, variantSkus } from './products-staged.ts'
+import { isBlank, isOurs, isWritable, stagedRows, texts, variantSkus, type Traversal } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /** What became of the staged products of a range that have a row. */
@@ -68,17 +68,16 @@ const statusChange: SQL = sql`
   CASE WHEN (ep.product_id IS NULL OR ep.status <> e.status) AND coalesce(p.status, 'active') <> e.status
     AND (e.status <> 'active' AND coalesce(p.status, 'active') = 'active' OR p.status = ep.shop_status) THEN 'status' END`
 
-/** Categories of the site that the staged product names, in its order. website_categories_site_id_slug_key. */
-export const knownCategories = ({ siteId }: Pick<SyncRun, 'siteId'>): SQL => sql`
-  ARRAY(SELECT c.slug::text FROM jsonb_array_elements_text(s.doc -> 'categories') WITH ORDINALITY AS named(slug, at)
-        JOIN public.website_categories c ON c.site_id = ${siteId} AND c.slug = named.slug AND c.deleted_at IS NULL
-        GROUP BY c.slug ORDER BY min(named.at))`
+/** Slugs that the staged product names and the site has, in its order. */
+export const knownCategories = ({ categories }: Traversal): SQL => sql`
+  ARRAY(SELECT named.slug FROM jsonb_array_elements_text(s.doc -> 'categories') WITH ORDINALITY AS named(slug, at)
+        WHERE named.slug = ANY (${texts(categories)}) ORDER BY named.at)`
 
 /**
  * Writes what differs of staged products to their rows, and what the ERP said beside it. A row in which nothing differs is
  * not touched. Comes after everything that asks what the ERP said before.
  */
-export async function updateProducts(tx: Tx, run: SyncRun, range: StagedRange): Promise<UpdateCounts> {
+export async function updateProducts(tx: Tx, run: SyncRun, view: Traversal, range: StagedRange): Promise<UpdateCounts> {
   const changes = fields.filter(({ name }) => isOurs(run, name)).map((field) => changeOf(run, field))
   if (isOurs(run, 'status')) changes.push(statusChange)
   const columns = fields.map(({ name, column }) =>
@@ -92,7 +91,7 @@ export async function updateProducts(tx: Tx, run: SyncRun, range: StagedRange): 
     sql`WITH calc AS MATERIALIZED (
           SELECT p.id, s.version, ${values}, e.status, p.status AS had_status,
             p.sync_status IS DISTINCT FROM 'synced' AS is_unsynced, ${erpNumber} AS number, p.erp_product_id AS had_number,
-            h.hashes, ${variants} AS variants, ${categoriesOf(run)} AS categories, ep.product_id IS NULL AS is_new,
+            h.hashes, ${variants} AS variants, ${categoriesOf(run, view)} AS categories, ep.product_id IS NULL AS is_new,
             p.last_synced_at IS NOT DISTINCT FROM now() AT TIME ZONE 'UTC' AS is_made, x.changed,
             CASE WHEN 'status' = ANY (x.changed) OR ep.product_id IS NULL AND p.status = e.status THEN e.status
                  WHEN ep.status = e.status OR ep.shop_status = p.status THEN ep.shop_status END AS shop_status
@@ -135,9 +134,9 @@ export async function updateProducts(tx: Tx, run: SyncRun, range: StagedRange): 
   return rows[0] as unknown as UpdateCounts
 }
 
-const categoriesOf = (run: SyncRun): SQL =>
+const categoriesOf = (run: SyncRun, view: Traversal): SQL =>
   isOurs(run, 'categories')
-    ? sql`CASE WHEN s.doc ? 'categories' THEN ${knownCategories(run)} ELSE ep.categories END`
+    ? sql`CASE WHEN s.doc ? 'categories' THEN ${knownCategories(view)} ELSE ep.categories END`
     : sql`ep.categories`
 
 // Of a product some variants of which are bad, what it had may still be there.

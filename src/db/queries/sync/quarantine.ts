@@ -1,5 +1,6 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
+import { isStagedAs, rowOf } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /**
@@ -25,10 +26,13 @@ const badRecords = ({ runId }: Pick<SyncRun, 'runId'>): SQL => sql`
 
 /** The row `p` of the shop that a bad record is about: that of its id, else the one of its SKU, if it has no other id. */
 const sellsIt = (siteId: number, record: SQL): SQL => sql`
-  LEFT JOIN website_worker.erp_ids l ON l.site_id = ${siteId} AND l.entity = 'product' AND l.erp_id = ${record}.erp_id
-  LEFT JOIN public.website_products same ON l.row_id IS NULL AND same.site_id = ${siteId} AND same.sku = ${record}.sku
-    AND NOT EXISTS (SELECT FROM website_worker.erp_ids o WHERE o.entity = 'product' AND o.row_id = same.id)
-  LEFT JOIN public.website_products p ON p.id = coalesce(l.row_id, same.id) AND p.site_id = ${siteId}`
+  LEFT JOIN LATERAL (
+    SELECT p.* FROM public.website_products p
+    WHERE p.site_id = ${siteId} AND p.id = coalesce(${rowOf({ siteId }, sql`${record}.erp_id`)}, (
+      SELECT same.id FROM public.website_products same
+      WHERE same.site_id = ${siteId} AND same.sku = ${record}.sku
+        AND (SELECT o.row_id FROM website_worker.erp_ids o WHERE o.entity = 'product' AND o.row_id = same.id) IS NULL))
+    OFFSET 0) p ON true`
 
 /** How many records one transaction writes. */
 export const quarantineBatch = 2_000
@@ -55,7 +59,7 @@ export async function quarantine(tx: Tx, run: SyncRun, part: number, parts: numb
             p.id AS product_id, p.sync_status, p.deleted_at,
             CASE WHEN b.entity = 'variant' THEN v.id ELSE p.id END AS row_id,
             EXISTS (SELECT FROM website_worker.sync_staging s
-                    WHERE s.run_id = ${run.runId} AND s.erp_id = b.erp_id AND s.kind = 'product' AND s.refusal IS NULL) AS is_also_good
+                    WHERE ${isStagedAs(run, sql`s`, sql`b.erp_id`)} AND s.kind = 'product' AND s.refusal IS NULL) AS is_also_good
           FROM (${badRecords(run)}) b
           LEFT JOIN website_worker.sync_quarantine o ON o.site_id = ${siteId} AND o.type = ${run.type} AND o.entity = b.entity
             AND o.key = b.key AND o.resolved_at IS NULL
@@ -98,10 +102,10 @@ export async function resolveQuarantine(tx: Tx, run: SyncRun): Promise<number> {
   const { runId, siteId } = run
   const isSeen = sql`
     EXISTS (SELECT FROM website_worker.sync_staging s
-            WHERE s.run_id = ${runId} AND s.erp_id = o.erp_id AND s.kind IN ('product', 'tombstone') AND s.refusal IS NULL)
+            WHERE ${isStagedAs(run, sql`s`, sql`o.erp_id`)} AND s.kind IN ('product', 'tombstone') AND s.refusal IS NULL)
     OR o.erp_id IS NULL AND o.sku IN (
       SELECT s.sku FROM website_worker.sync_staging s
-      WHERE s.run_id = ${runId} AND s.kind = 'product' AND s.refusal IS NULL)`
+      WHERE s.run_id = ${runId} AND s.kind IN ('product', 'level', 'price') AND s.refusal IS NULL)`
   // sync_quarantine_open, sync_staging_erp_id; website_products_site_id_sku_key and erp_ids for the rows.
   const { rows } = await tx.execute(
     sql`WITH well AS (

@@ -42,7 +42,9 @@ async function readRenames(tx: Tx, run: SyncRun, view: Traversal): Promise<Renam
         SELECT w.*, q.id AS holder, q.deleted_at IS NOT NULL AS "isDeleted", o.erp_id AS owner,
           q.id IS NULL OR q.deleted_at IS NULL AND o.erp_id IS NOT NULL AND ${isDead(view)} AS "isFree"
         FROM wanted w
-        LEFT JOIN public.website_products q ON q.site_id = ${run.siteId} AND q.sku = w.sku ${toOwner(run)}
+        LEFT JOIN LATERAL (
+          SELECT q.id, q.sku, q.deleted_at FROM public.website_products q
+          WHERE q.site_id = ${run.siteId} AND q.sku = w.sku OFFSET 0) q ON true ${toOwner(run)}
         ORDER BY w.n`,
   )
   return rows as unknown as Rename[]

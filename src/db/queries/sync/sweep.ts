@@ -1,7 +1,7 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import type { StagedRange } from './levels.ts'
-import { isNews, stagedOf, texts, toRows, type Traversal } from './products-staged.ts'
+import { isNews, isStagedAs, stagedOf, texts, toKnown, toRows, type Traversal } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /** How many rows one transaction of the sweep looks at. */
@@ -19,12 +19,14 @@ export function applyTombstones(tx: Tx, run: SyncRun, range: StagedRange): Promi
 }
 
 /** Rows `p` of products that a complete run has not seen, and that aren't known to be gone. erp_ids_site_id_entity_erp_id_pk. */
-export const unseenRows = ({ runId, siteId }: SyncRun, { badIds, badSkus }: Traversal): SQL => sql`
+export const unseenRows = (run: SyncRun, { badIds, badSkus }: Traversal): SQL => sql`
   website_worker.erp_ids l
-  JOIN public.website_products p ON p.id = l.row_id AND p.site_id = ${siteId} AND p.deleted_at IS NULL
-  LEFT JOIN website_worker.erp_products ep ON ep.product_id = p.id
-  WHERE l.site_id = ${siteId} AND l.entity = 'product' AND ep.status IS DISTINCT FROM 'gone'
-    AND NOT EXISTS (SELECT FROM website_worker.sync_staging s WHERE s.run_id = ${runId} AND s.erp_id = l.erp_id)
+  JOIN LATERAL (
+    SELECT p.* FROM public.website_products p
+    WHERE p.id = l.row_id AND p.site_id = ${run.siteId} AND p.deleted_at IS NULL OFFSET 0) p ON true
+  ${toKnown}
+  WHERE l.site_id = ${run.siteId} AND l.entity = 'product' AND ep.status IS DISTINCT FROM 'gone'
+    AND (SELECT s.n FROM website_worker.sync_staging s WHERE ${isStagedAs(run, sql`s`, sql`l.erp_id`)}) IS NULL
     AND l.erp_id <> ALL (${texts(badIds)}) AND p.sku <> ALL (${texts(badSkus)})`
 
 /** Sets to inactive some of what a complete run has not seen. Returns how many rows that is, and how many were active. */

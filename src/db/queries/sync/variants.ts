@@ -101,12 +101,13 @@ async function writeVariants(
 
 /** Variants that the ERP has again sell as they did before. */
 async function reviveVariants(tx: Tx, run: SyncRun, range: StagedRange): Promise<number> {
-  // Primary keys; retired_variants is small.
+  // Primary keys; nothing is looked at where nothing is retired.
   const { rows } = await tx.execute(
     sql`WITH back AS (
           DELETE FROM website_worker.retired_variants t
           USING public.website_product_variants v, ${stagedRows(run)}
           WHERE v.id = t.variant_id AND p.id = v.product_id AND ${isWritable(run, range)} AND v.sku = ANY (${variantSkus})
+            AND (SELECT true FROM website_worker.retired_variants LIMIT 1)
           RETURNING t.variant_id, t.inventory_policy)
         UPDATE public.website_product_variants v SET inventory_policy = coalesce(back.inventory_policy, v.inventory_policy)
         FROM back WHERE v.id = back.variant_id RETURNING v.id`,

@@ -1,0 +1,2 @@
+DROP INDEX "website_worker"."sync_staging_erp_id";--> statement-breakpoint
+CREATE UNIQUE INDEX "sync_staging_erp_id" ON "website_worker"."sync_staging" USING btree ("erp_id","run_id") WHERE erp_id IS NOT NULL;
