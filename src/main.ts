@@ -155,6 +155,12 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
     breaker: createBreaker(),
     payloadsDays: config.RETENTION_PAYLOADS_DAYS,
     deliveriesDays: config.RETENTION_DELIVERIES_DAYS,
+    cartsDays: config.RETENTION_CARTS_DAYS,
+    syncLogsDays: config.RETENTION_SYNC_LOGS_DAYS,
+    ...(config.ARCHIVE_DIR !== undefined &&
+      config.ARCHIVE_AFTER_MONTHS !== undefined && {
+        archive: { dir: config.ARCHIVE_DIR, afterMonths: config.ARCHIVE_AFTER_MONTHS },
+      }),
     retry,
     publishPage: createBatcher({ run: (pageIds: number[]) => publishPages(itemsDb, pageIds), concurrency: 2 }),
     pagePublished: metrics.pagePublished,

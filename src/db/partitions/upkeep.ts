@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { AppError } from '../../errors.ts'
-import type { Db, Tx } from '../client.ts'
+import { transact, type Db, type Tx } from '../client.ts'
 import { whileLocked } from '../ddl.ts'
 import { readRoute } from './copy.ts'
 import { addPartition, countDefault, monthsOf, monthsToPremake, nextMonth, readLike, readPartitions } from './months.ts'
@@ -48,7 +48,7 @@ async function makeMonths(db: Db, table: PartitionedTable, made: string[]): Prom
   for (const month of [...wanted].toSorted()) {
     if (existing.has(month)) continue
     await whileLocked(`partition ${month} of ${table}`, { attempts: 3 }, () =>
-      db.transaction(async (tx) => {
+      transact(db, async (tx) => {
         await run(tx, 'SET LOCAL lock_timeout = 2000')
         problem = (await reasonToLeave(tx, table, month)) ?? problem
         if (problem !== undefined) return
@@ -91,7 +91,7 @@ export async function dropEmptyPartition(db: Db, table: PartitionedTable, month:
   const partition = (await readPartitions(db, publicTable(table))).get(month)
   if (partition === undefined) return false
   return whileLocked(`partition ${month} of ${table}`, { attempts: 3 }, () =>
-    db.transaction(async (tx) => {
+    transact(db, async (tx) => {
       await run(tx, 'SET LOCAL lock_timeout = 2000')
       // As everyone does who comes by the parent: it before its partitions.
       await run(tx, `LOCK TABLE ONLY ${publicTable(table)} IN ACCESS EXCLUSIVE MODE`)
