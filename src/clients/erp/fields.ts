@@ -1,6 +1,6 @@
 import { AppError } from '../../errors.ts'
 
-/** Reads the fields of records. Each throws AppError `invalid` whose message names the field. */
+/** What every reader of a field throws: AppError `invalid`, whose message names the field. */
 export const wrong = (field: string, what: string) => new AppError('invalid', `${field}: ${what}`, { field })
 
 /** Neither can be stored by PostgreSQL. */
