@@ -6,6 +6,7 @@ import { start } from '../main.ts'
 import { createLogger, dataDir, migrateAll } from '../resources.ts'
 import { demoPublishing } from './publishing.ts'
 import { demoLeads } from './leads.ts'
+import { demoSync } from './sync.ts'
 import { table } from './table.ts'
 import { demoMaintenance, demoWebhooks, type DemoContext } from './webhooks.ts'
 
@@ -23,7 +24,7 @@ const until: DemoContext['until'] = async (check) => {
 /** Everything on this machine alone, one of each job driven through; true when all did their work. */
 async function demo(stayOpen: boolean): Promise<boolean> {
   say(
-    'website-worker demo: an embedded PostgreSQL, the worker, three webhook receivers, a CRM and a mail server, all on this machine.\n',
+    'website-worker demo: an embedded PostgreSQL, the worker, four webhook receivers, an ERP, a CRM and a mail server, all on this machine.\n',
   )
   const embedded = await startEmbeddedPostgres({ dataDir: join(dataDir(), 'demo') })
   await migrateAll(embedded.url)
@@ -51,10 +52,13 @@ async function demo(stayOpen: boolean): Promise<boolean> {
     closeReceivers = webhooks.close
     const leads = await demoLeads(context)
     closeReceivers = async () => void (await Promise.all([webhooks.close(), leads.close()]))
+    const sync = await demoSync(context)
+    closeReceivers = async () => void (await Promise.all([webhooks.close(), leads.close(), sync.close()]))
     const rows = [
       ...webhooks.rows,
       ...(await demoPublishing(context)),
       ...leads.rows,
+      ...sync.rows,
       ...(await demoMaintenance(context)),
     ]
     say(
