@@ -2,6 +2,9 @@ import { backendSwitch } from './backend-switch.ts'
 import { brokenHead } from './broken-head.ts'
 import { deadDay } from './dead-day.ts'
 import { endlessBodies } from './endless-bodies.ts'
+import { erpBrake } from './erp-brake.ts'
+import { erpConfig } from './erp-config.ts'
+import { erpGarbage } from './erp-garbage.ts'
 import { flushStorm } from './flush-storm.ts'
 import { garbageInTheQueue } from './garbage.ts'
 import { hangingOrigins } from './hanging-origins.ts'
@@ -45,4 +48,7 @@ export const scenarios: readonly Scenario[] = [
   leadStorm,
   unsureLeads,
   partition,
+  erpBrake,
+  erpGarbage,
+  erpConfig,
 ]
