@@ -1,8 +1,10 @@
+import { benchErp } from './erp.ts'
 import { benchIsolation } from './isolation.ts'
 import { benchPublish } from './publish.ts'
 import { benchWebhooks } from './webhooks.ts'
 
 const benches: Record<string, () => Promise<Record<string, number>>> = {
+  erp: benchErp,
   isolation: benchIsolation,
   publish: benchPublish,
   webhooks: benchWebhooks,
