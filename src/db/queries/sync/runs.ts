@@ -144,14 +144,24 @@ async function abandon(tx: Tx, runId: number, why: string): Promise<void> {
   )
 }
 
-/** Keeps a run's lease; false when another process has it. */
+/**
+ * Keeps a run's lease; false when another process has it. While a chunk of the run is being written its row is locked, and
+ * nobody else can begin either: that isn't waited for.
+ */
 export async function renewRun(db: Db, { runId, token }: Pick<RunRow, 'runId' | 'token'>): Promise<boolean> {
   // Primary key.
-  const { rowCount } = await db.execute(
-    sql`UPDATE website_worker.sync_runs SET lease_until = now() + ${runLeaseMs} * interval '1 ms'
-        WHERE id = ${runId} AND token = ${token}::uuid AND state = 'running'`,
+  const { rows } = await db.execute(
+    sql`WITH mine AS MATERIALIZED (
+          SELECT id FROM website_worker.sync_runs WHERE id = ${runId} AND token = ${token}::uuid AND state = 'running'),
+        free AS MATERIALIZED (
+          SELECT id FROM website_worker.sync_runs
+          WHERE id = ${runId} AND token = ${token}::uuid AND state = 'running' FOR UPDATE SKIP LOCKED),
+        renewed AS (
+          UPDATE website_worker.sync_runs SET lease_until = now() + ${runLeaseMs} * interval '1 ms'
+          WHERE id IN (SELECT id FROM free))
+        SELECT FROM mine`,
   )
-  return rowCount === 1
+  return rows.length === 1
 }
 
 /** What a page brought. */
