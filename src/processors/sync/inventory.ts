@@ -1,6 +1,7 @@
 import { auditStock } from '../../db/queries/sync/audit-stock.ts'
 import { noteProductChanges } from '../../db/queries/sync/changes.ts'
-import { dropTwins, keepLevels, stageLevels, stageRejects } from '../../db/queries/sync/levels.ts'
+import { dropTwins, keepLevels, stageLevels } from '../../db/queries/sync/levels.ts'
+import { stageRejects } from '../../db/queries/sync/levels-rejected.ts'
 import { judgeStock } from '../../db/queries/sync/stock-judgement.ts'
 import { lockStock, writeStock } from '../../db/queries/sync/stock.ts'
 import { applyInChunks } from './chunks.ts'

@@ -1,6 +1,7 @@
 import { auditPrices } from '../../db/queries/sync/audit-prices.ts'
 import { noteProductChanges } from '../../db/queries/sync/changes.ts'
-import { dropTwins, stageRejects } from '../../db/queries/sync/levels.ts'
+import { dropTwins } from '../../db/queries/sync/levels.ts'
+import { stageRejects } from '../../db/queries/sync/levels-rejected.ts'
 import { judgePrices } from '../../db/queries/sync/prices-judgement.ts'
 import { keepPrices, lockPrices, stagePrices, writePrices } from '../../db/queries/sync/prices.ts'
 import { applyInChunks } from './chunks.ts'

@@ -1,8 +1,7 @@
 import { sql, type SQL } from 'drizzle-orm'
-import type { ErpLevel, ErpReject } from '../../../erp.ts'
+import type { ErpLevel } from '../../../erp.ts'
 import type { Db, Tx } from '../../client.ts'
 import { isSold } from './catalog-rows.ts'
-import { stageProducts } from './products-stage.ts'
 import type { SyncRun } from './run.ts'
 import { lockCatalog } from './site-lock.ts'
 
@@ -37,12 +36,6 @@ export async function stageLevels(tx: Tx, run: SyncRun, levels: readonly ErpLeve
         FROM ROWS FROM (json_to_recordset(${JSON.stringify(levels)}::json) AS (sku text, version numeric, quantity int))
           WITH ORDINALITY AS l(sku, version, quantity, at)`,
   )
-}
-
-/** Keeps the records of a page that can't be taken, from an ordinal on; returns the next. */
-export function stageRejects(tx: Tx, run: SyncRun, rejects: readonly ErpReject[], first: number): Promise<number> {
-  if (rejects.length === 0) return Promise.resolve(first)
-  return stageProducts(tx, run, { products: [], tombstones: [], levels: [], prices: [], rejects: [...rejects] }, first)
 }
 
 /**
