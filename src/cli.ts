@@ -2,6 +2,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { addArchiveCommands } from './cli/archive.ts'
 import { addBackfillCommand } from './cli/backfill.ts'
+import { addDriftCommand } from './cli/drift.ts'
 import { addErpCommands } from './cli/erp.ts'
 import { createTerminal } from './cli/terminal.ts'
 import { addOriginCommands } from './cli/origins.ts'
@@ -127,6 +128,7 @@ program
 addBackfillCommand(program, { onDatabase, terminal: createTerminal(process.stdout) })
 addWebhookCommands(program, { onDatabase, terminal: createTerminal(process.stdout) })
 addSyncCommand(program, { onDatabase, terminal: createTerminal(process.stdout) })
+addDriftCommand(program, { onDatabase, terminal: createTerminal(process.stdout) })
 addErpCommands(program, { config: parseConfig, onDatabase, terminal: createTerminal(process.stdout), version })
 addOriginCommands(program, { onDatabase, terminal: createTerminal(process.stdout) })
 addArchiveCommands(program, {
