@@ -12,6 +12,7 @@ import { addWebhookCommands } from './cli/webhooks.ts'
 import { parseConfig } from './config.ts'
 import { diagnose } from './db/doctor.ts'
 import { createDatabase, type Db } from './db/client.ts'
+import { examine } from './db/health.ts'
 import { allSites, disableDomain, enableDomain, listDomains } from './db/domains.ts'
 import { uninstall } from './db/uninstall.ts'
 import { AppError } from './errors.ts'
@@ -85,9 +86,10 @@ program
 program
   .command('doctor')
   .description('name everything in the database that is not as the worker needs it')
-  .action(() =>
+  .option('--db', 'also how it fares: unused indexes, dead rows, slow statements, ids that run out')
+  .action((options: { db?: boolean }) =>
     onDatabase(async (db) => {
-      const findings = await diagnose(db)
+      const findings = [...(await diagnose(db)), ...(options.db ? await examine(db) : [])]
       for (const { level, what, fix } of findings) print(`${level}: ${what}\n  → ${fix}`)
       const count = findings.filter((finding) => finding.level !== 'note').length
       print(count === 0 ? 'all is well' : `${count} findings`)

@@ -4,6 +4,7 @@ import type { Db } from '../db/client.ts'
 import { atMost } from '../deadline.ts'
 import { readStreams } from '../db/queries/sync/checkpoints.ts'
 import type { QueueBackend } from '../work/backend.ts'
+import { createMaintenanceMetrics } from './maintenance-metrics.ts'
 
 /** The process's metrics: what runs report, and what is read when someone scrapes. */
 export interface Metrics {
@@ -167,6 +168,8 @@ export function createMetrics(
     registers,
   })
 
+  const readMaintenance = createMaintenanceMetrics(registry, deadlineMs)
+
   async function readItems() {
     const read = await atMost(deadlineMs, countItems(deps.db)).catch(() => undefined)
     items.reset()
@@ -220,7 +223,10 @@ export function createMetrics(
     async render() {
       // Scrapes that come together, or soon after one another, share what the database was asked.
       if (!reading || performance.now() - reading.since >= freshMs) {
-        reading = { since: performance.now(), ended: Promise.all([readItems(), readQueues(), readSyncs()]) }
+        reading = {
+          since: performance.now(),
+          ended: Promise.all([readItems(), readQueues(), readSyncs(), readMaintenance(deps.db)]),
+        }
       }
       await reading.ended
       return registry.metrics()

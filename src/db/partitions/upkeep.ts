@@ -68,7 +68,7 @@ async function reasonToLeave(tx: Tx, table: PartitionedTable, month: string): Pr
     SELECT (SELECT count(*)::int FROM (
         SELECT FROM ${sql.raw(defaultOf(table))}
         WHERE created_at >= ${month}::timestamp AND created_at < ${nextMonth(month)}::timestamp LIMIT ${mostMoved + 1}) AS page) AS rows,
-      ARRAY(SELECT tgname FROM pg_trigger WHERE tgrelid = ${publicTable(table)}::regclass AND NOT tgisinternal
+      ARRAY(SELECT tgname::text FROM pg_trigger WHERE tgrelid = ${publicTable(table)}::regclass AND NOT tgisinternal
             AND tgtype & 1 = 1 AND tgname !~ ${`^${changeTrigger}`}) AS triggers`)
   const { rows: count, triggers } = rows[0]!
   if (count > mostMoved) return `the default partition holds over ${mostMoved} rows of ${month.slice(0, 7)}`
