@@ -278,3 +278,26 @@ test('forgets the version that was asked for of a page that is gone, once nothin
     1_000_003,
   ])
 })
+
+test('what syncs left goes after its time', async () => {
+  const { db } = database
+  await db.execute(
+    sql`INSERT INTO website_worker.sync_runs (site_id, type, mode, state, work_id, token, lease_until, source, finished_at)
+        SELECT ${siteId}, 'price', 'full', s.state, d, gen_random_uuid(), now(), '',
+          CASE WHEN s.state = 'done' THEN now() - d * interval '1 day' END
+        FROM (VALUES ('done', 29), ('done', 31), ('running', 99)) s(state, d)`,
+  )
+  await db.execute(
+    sql`INSERT INTO website_worker.erp_pushes (id, hash, job, work_id, at)
+        SELECT d::text, '', '', 1, now() - d * interval '1 day' FROM unnest('{6,8}'::int[]) d`,
+  )
+  await db.execute(
+    sql`INSERT INTO website_worker.sync_quarantine (site_id, type, entity, key, reason, first_seen_at, resolved_at)
+        SELECT ${siteId}, 'product', 'product', r.key, '', now() - interval '1 year', now() - r.days * interval '1 day'
+        FROM (VALUES ('open', null), ('mended', 29), ('long mended', 31)) r(key, days)`,
+  )
+  expect(await run()).toMatchObject({ syncRuns: 1, erpPushes: 1, quarantine: 1 })
+  expect(await column(sql`SELECT work_id::int FROM website_worker.sync_runs ORDER BY 1`)).toEqual([29, 99])
+  expect(await column(sql`SELECT id FROM website_worker.erp_pushes`)).toEqual(['6'])
+  expect(await column(sql`SELECT key FROM website_worker.sync_quarantine ORDER BY 1`)).toEqual(['mended', 'open'])
+})

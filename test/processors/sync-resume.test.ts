@@ -1,6 +1,8 @@
 import { sql } from 'drizzle-orm'
 import { afterEach, describe, expect, test, vi } from 'vitest'
-import { sweepRuns } from '../../src/db/queries/sync/runs.ts'
+import { transact } from '../../src/db/client.ts'
+import { fence } from '../../src/db/queries/sync/run.ts'
+import { renewRun, sweepRuns } from '../../src/db/queries/sync/runs.ts'
 import { cancel } from '../../src/work/transitions.ts'
 import type { ErpMood } from '../fixtures/erp.ts'
 import { createSyncStack, type SyncStack, type SyncStackOptions } from './sync-fixtures.ts'
@@ -204,4 +206,21 @@ test('what ended runs had read is removed, and a run whose job was cancelled is 
   await sweepRuns(stack.db, 1_000)
   expect(await staged()).toBe(0)
   expect(await stack.runs(siteId)).toMatchObject([{ state: 'abandoned', error: 'its job ended without it' }])
+})
+
+test('keeps its lease as long as it is its own, and waits for no chunk of it', async () => {
+  await start()
+  const { siteId, reached } = await stuckAt(2)
+  await ask(siteId)
+  await reached
+  const [run] = await stack.runs(siteId)
+  const mine = { runId: run!.id, token: run!.token }
+  await stack.db.execute(sql`UPDATE website_worker.sync_runs SET lease_until = now()`)
+  expect(await renewRun(stack.db, mine)).toBe(true)
+  expect((await stack.runs(siteId))[0]!.leaseUntil.getTime()).toBeGreaterThan(run!.startedAt.getTime() + 20_000)
+  await transact(stack.db, async (tx) => {
+    await fence(tx, mine)
+    expect(await renewRun(stack.db, mine)).toBe(true)
+  })
+  expect(await renewRun(stack.db, { ...mine, token: crypto.randomUUID() })).toBe(false)
 })

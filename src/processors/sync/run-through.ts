@@ -96,7 +96,7 @@ async function stepThrough(parts: RunParts, signal: AbortSignal): Promise<SyncOu
   if (row.options.audit) return audited(parts, run)
 
   if (row.appliedThrough === 0) {
-    const braked = row.options.force ? undefined : brakeOf(stream.type, wanted.siteId, await stream.judge(sync.db, run))
+    const braked = row.options.force ? undefined : brakeOf(run, await stream.judge(sync.db, run))
     if (braked) return failed(parts, braked, { fetched: row.staged, rejected: row.rejected })
   }
   const wrote = await stream.apply(sync.db, run, {
