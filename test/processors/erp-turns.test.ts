@@ -53,7 +53,14 @@ const page = (connector: ReturnType<typeof openErp>) => connector.page({ type: '
 describe('calls to an ERP', () => {
   test('are never more than may be at a time, over all processes, and all get their turn', async () => {
     erp.products.fill(3, (n) => ({ id: n, sku: `S-${n}`, name: 'x', price: '1' }))
-    erp.onRequest(() => ({ delayMs: 15 }))
+    // The first ones are answered once as many are there as may be.
+    let fill = () => {}
+    const full = new Promise<void>((resolve) => (fill = resolve))
+    erp.onRequest(async ({ n }) => {
+      if (n === 4) fill()
+      await full
+      return { delayMs: 15 }
+    })
     const processes = [openErp(database.db), openErp(other.db), openErp(other.db)]
     const pages = await Promise.all(Array.from({ length: 30 }, (_, n) => page(processes[n % 3]!)))
     expect(pages.every(({ kind }) => kind === 'page')).toBe(true)
