@@ -107,3 +107,28 @@ test('how late pages went out is a histogram', async () => {
     `${name}_count 3`,
   ])
 })
+
+test('syncs tell of calls and rows, and their streams of drift and age', async () => {
+  const { db } = database
+  await db.execute(
+    sql`WITH sites AS (
+          INSERT INTO website_sites (id, name, domain, deleted_at)
+          VALUES (1, 'Shop', 'one.example', NULL), (2, 'Gone', 'two.example', now()) RETURNING id)
+        INSERT INTO website_worker.sync_checkpoints (site_id, type, source, drift, succeeded_at)
+        SELECT s.id, t.type, '', t.drift, now() - t.age * interval '1 s'
+        FROM sites s, (VALUES ('product', 3, 7200), ('price', NULL, NULL)) t(type, drift, age)`,
+  )
+  const metrics = createMetrics({ db, backend: backend(), jobs: ['j'] })
+  for (const outcome of ['page', 'page', 'unavailable']) metrics.erpCalled(outcome)
+  metrics.rowsSynced('product', 'inserted', 500)
+  const text = await metrics.render()
+  expect(lines(text, 'website_worker_erp_', 'website_worker_sync_rows_total')).toEqual([
+    'website_worker_erp_calls_total{outcome="page"} 2',
+    'website_worker_erp_calls_total{outcome="unavailable"} 1',
+    'website_worker_sync_rows_total{type="product",change="inserted"} 500',
+    'website_worker_erp_drift{site="1",type="product"} 3',
+  ])
+  expect(lines(text, 'website_worker_sync_last_success_seconds')).toEqual([
+    expect.stringMatching(/\{site="1",type="product"\} 72\d\d/),
+  ])
+})

@@ -69,7 +69,7 @@ export async function runThrough(parts: RunParts): Promise<SyncOutcome> {
 }
 
 async function stepThrough(parts: RunParts, signal: AbortSignal): Promise<SyncOutcome | 'expired'> {
-  const { sync, stream, erp, row, context, wanted } = parts
+  const { sync, stream, erp, row, context } = parts
   const run = syncRunOf(parts)
   const show = (phase: 'fetching' | 'applying', applied: number, total: number | null) =>
     context.progress({
