@@ -14,24 +14,32 @@ import { lockCatalog } from '../../db/queries/sync/site-lock.ts'
 import { sweepProducts, sweepSize } from '../../db/queries/sync/sweep.ts'
 import type { StepControl, SyncStream } from './stream.ts'
 
-/** Staged records that one transaction writes. */
-const rangeSize = 2_500
-
 /** How long a transaction that the shop is in the way of waits before it is tried again, ms. */
 const conflictWaitsMs = [50, 100, 200, 400, 800, 1_600]
 
-/** Products of the ERP become products of the shop, with their variants and categories. */
-export const productStream: SyncStream = {
+/**
+ * Products of the ERP become products of the shop, with their variants and categories.
+ * `rangeSize`: staged records that one transaction writes. Default: 2500.
+ */
+export const createProductStream = (rangeSize = 2_500): SyncStream => ({
   type: 'product',
   stage: stageProducts,
   judge: judgeProducts,
-  apply: applyProducts,
+  apply: (db, run, control) => applyProducts(db, run, control, rangeSize),
   audit: auditProducts,
-}
+})
+
+/** The stream of products as it runs. */
+export const productStream: SyncStream = createProductStream()
 
 type Step = (work: (tx: Tx) => Promise<ApplyCounts>) => Promise<ApplyCounts>
 
-async function applyProducts(db: Db, run: SyncRun, { signal, progress }: StepControl): Promise<ApplyCounts> {
+async function applyProducts(
+  db: Db,
+  run: SyncRun,
+  { signal, progress }: StepControl,
+  rangeSize: number,
+): Promise<ApplyCounts> {
   const counts: Record<string, number> = {}
   const count = (more: ApplyCounts) => {
     for (const [word, value] of Object.entries(more)) counts[word] = (counts[word] ?? 0) + value

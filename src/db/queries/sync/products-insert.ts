@@ -27,13 +27,15 @@ export async function insertProducts(tx: Tx, run: SyncRun, range: StagedRange): 
           ${ours('shortDescription', 'd."shortDescription"')}, coalesce(e.price, d.price),
           CASE WHEN e.says_compare_at THEN e.compare_at_price ELSE d."compareAtPrice" END, ${ours('cost', 'd.cost')},
           ${ours('status', "coalesce(d.status, 'active')", "'active'")}, ${ours('weight', 'd.weight')},
-          ${ours('dimensions', 'd.dimensions')}, coalesce(${ours('attributes', 'd.attributes')}, '{}'),
-          coalesce(${ours('images', 'd.images')}, '[]'), r.slug, 'synced', t.now, t.now, t.now
+          ${ours('dimensions', 'd.dimensions')}, coalesce(${ours('attributes', 'd.attributes')}, '{}'::jsonb),
+          coalesce(${ours('images', 'd.images')}, '[]'::jsonb), r.slug, 'synced', t.now, t.now, t.now
         FROM unnest(${ints(products.map(({ n }) => n))}, ${texts(slugs)}) AS r(n, slug)
         JOIN website_worker.sync_staging s ON s.run_id = ${runId} AND s.n = r.n
         CROSS JOIN LATERAL ${asProduct}
         CROSS JOIN (SELECT now() AT TIME ZONE 'UTC') AS t(now)
-        LEFT JOIN website_worker.erp_prices e ON ${hasPriceStream} AND e.site_id = ${siteId} AND e.sku = s.sku
+        LEFT JOIN LATERAL (
+          SELECT e.* FROM website_worker.erp_prices e
+          WHERE ${hasPriceStream} AND e.site_id = ${siteId} AND e.sku = s.sku OFFSET 0) e ON true
         ORDER BY r.n
         ON CONFLICT (site_id, sku) DO NOTHING`,
   )

@@ -102,12 +102,14 @@ export const variantSkus: SQL = sql`
   CASE WHEN s.doc ? 'skus' THEN ARRAY(SELECT jsonb_array_elements_text(s.doc -> 'skus')) ELSE ARRAY[p.sku::text] END`
 
 /**
- * Lets a transaction plan for sets, whatever its pool is for, and wait for rows of the shop only so briefly that the server
- * doesn't look for deadlocks: it gives way before a transaction of the shop would be chosen.
+ * Lets a transaction find every row by its key, as its statements do, however large the planner believes the tables are; and
+ * wait for rows of the shop only so briefly that the server doesn't look for deadlocks: it gives way before a transaction of
+ * the shop would be chosen.
  */
 export async function prepareForSets(tx: Tx): Promise<void> {
   await tx.execute(
-    sql`SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true), set_config('enable_seqscan', 'on', true),
+    sql`SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true),
+          set_config('random_page_cost', '1.1', true),
           set_config('lock_timeout', '500ms', true)`,
   )
 }

@@ -54,7 +54,7 @@ function changeOf(run: SyncRun, field: Field): SQL {
   const isChanged = isShared
     ? sql`CASE WHEN ep.product_id IS NULL THEN ${isBlank} ELSE ep.hashes -> ${name} IS DISTINCT FROM h.hashes -> ${name} END`
     : prices.includes(name) && run.hasPriceStream
-      ? sql`ep.product_id IS NULL AND ${isBlank}`
+      ? sql`ep.product_id IS NULL AND p.last_synced_at IS NULL`
       : sql`true`
   return sql`CASE WHEN ${sql.raw(isSent(field))} AND p.${sql.raw(column)} IS DISTINCT FROM ${sql.raw(`d."${name}"`)}
     AND ${isChanged} THEN ${name} END`

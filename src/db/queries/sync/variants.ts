@@ -64,8 +64,13 @@ async function writeVariants(
   const { rows } = await tx.execute(
     sql`WITH reserved AS MATERIALIZED (${reservedMap(run)}),
         wanted AS MATERIALIZED (
-          SELECT p.id AS product_id, v.doc ->> 'sku' AS sku, v.doc, p.last_synced_at = now() AT TIME ZONE 'UTC' AS is_made
-          FROM ${stagedRows(run)} ${named} WHERE ${isWritable(run, range)}
+          SELECT w.*, v.id, (${sql.join(isOther, sql` OR `)}) AS is_other
+          FROM (
+            SELECT p.id AS product_id, v.doc ->> 'sku' AS sku, v.doc, p.last_synced_at = now() AT TIME ZONE 'UTC' AS is_made
+            FROM ${stagedRows(run)} ${named} WHERE ${isWritable(run, range)} OFFSET 0) w
+          LEFT JOIN LATERAL (
+            SELECT v.* FROM public.website_product_variants v
+            WHERE v.product_id = w.product_id AND v.sku = w.sku OFFSET 0) v ON true
         ), inserted AS (
           INSERT INTO public.website_product_variants
             (product_id, sku, name, price, compare_at_price, attributes, image_url, weight, inventory_quantity, created_at, updated_at)
@@ -74,19 +79,21 @@ async function writeVariants(
             CASE WHEN NOT w.doc ? 'price' THEN NULL WHEN e.says_compare_at THEN e.compare_at_price
                  ELSE ${money('compareAtPrice')} END,
             coalesce(nullif(w.doc -> 'attributes', 'null'), '{}'), w.doc ->> 'imageUrl', ${money('weight')},
-            coalesce(${lessReserved(sql`k.quantity`, sql`w.sku`)}, 0), t.now, t.now
+            CASE WHEN k.quantity IS NULL THEN 0 ELSE ${lessReserved(sql`k.quantity`, sql`w.sku`)} END, t.now, t.now
           FROM wanted w
           CROSS JOIN (SELECT now() AT TIME ZONE 'UTC') AS t(now)
-          LEFT JOIN website_worker.erp_stock k ON k.site_id = ${siteId} AND k.sku = w.sku
-          LEFT JOIN website_worker.erp_prices e ON ${run.hasPriceStream} AND e.site_id = ${siteId} AND e.sku = w.sku
-          WHERE NOT EXISTS (
-            SELECT FROM public.website_product_variants v WHERE v.product_id = w.product_id AND v.sku = w.sku)
+          LEFT JOIN LATERAL (
+            SELECT k.quantity FROM website_worker.erp_stock k WHERE k.site_id = ${siteId} AND k.sku = w.sku OFFSET 0) k ON true
+          LEFT JOIN LATERAL (
+            SELECT e.* FROM website_worker.erp_prices e
+            WHERE ${run.hasPriceStream} AND e.site_id = ${siteId} AND e.sku = w.sku OFFSET 0) e ON true
+          WHERE w.id IS NULL
           ORDER BY w.product_id
           ON CONFLICT (product_id, sku) DO NOTHING
           RETURNING product_id
         ), updated AS (
           UPDATE public.website_product_variants v SET ${sql.join(sets, sql`, `)}
-          FROM wanted w WHERE v.product_id = w.product_id AND v.sku = w.sku AND (${sql.join(isOther, sql` OR `)})
+          FROM wanted w WHERE v.id = w.id AND w.is_other
           RETURNING v.product_id
         ), noted AS (
           INSERT INTO website_worker.product_changes (site_id, product_id, changed)
