@@ -7,6 +7,7 @@ import { deliverWebhookProcessor, type DeliverWebhookDeps } from './deliver-webh
 import { maintainProcessor, type MaintainDeps } from './maintain.ts'
 import { pingWebhookProcessor, type PingWebhookDeps } from './ping-webhook.ts'
 import { publishPageProcessor, type PublishPageDeps } from './publish-page.ts'
+import { recountAnalyticsProcessor, type RecountAnalyticsDeps } from './recount-analytics.ts'
 import { replayWebhookProcessor, type ReplayWebhookDeps } from './replay-webhook.ts'
 import { rollUpAnalyticsProcessor, type RollUpAnalyticsDeps } from './roll-up-analytics.ts'
 import { sendNotificationProcessor, type SendNotificationDeps } from './send-notification.ts'
@@ -22,6 +23,7 @@ export type ProcessorDeps = AnnounceProductsDeps &
   MaintainDeps &
   PingWebhookDeps &
   PublishPageDeps &
+  RecountAnalyticsDeps &
   ReplayWebhookDeps &
   RollUpAnalyticsDeps &
   SendNotificationDeps &
@@ -40,6 +42,7 @@ export const processors: { [Name in JobName]: AnyProcessor<Payload<Name>> } = {
   maintain: maintainProcessor,
   'ping-webhook': pingWebhookProcessor,
   'publish-page': publishPageProcessor,
+  'recount-analytics': recountAnalyticsProcessor,
   'replay-webhook': replayWebhookProcessor,
   'roll-up-analytics': rollUpAnalyticsProcessor,
   'send-notification': sendNotificationProcessor,

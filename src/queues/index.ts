@@ -7,6 +7,7 @@ import { deliverWebhook } from './deliver-webhook.ts'
 import { maintain } from './maintain.ts'
 import { pingWebhook } from './ping-webhook.ts'
 import { publishPage } from './publish-page.ts'
+import { recountAnalytics } from './recount-analytics.ts'
 import { replayWebhook } from './replay-webhook.ts'
 import { rollUpAnalytics } from './roll-up-analytics.ts'
 import { sendNotification } from './send-notification.ts'
@@ -23,6 +24,7 @@ export const catalog = {
   maintain,
   'ping-webhook': pingWebhook,
   'publish-page': publishPage,
+  'recount-analytics': recountAnalytics,
   'replay-webhook': replayWebhook,
   'roll-up-analytics': rollUpAnalytics,
   'send-notification': sendNotification,
@@ -56,6 +58,7 @@ export function configureJobs(settings: JobSettings = {}): (JobDefinition & { na
     catalog.maintain,
     catalog['ping-webhook'],
     catalog['publish-page'],
+    catalog['recount-analytics'],
     catalog['replay-webhook'],
     catalog['roll-up-analytics'],
     catalog['send-notification'],

@@ -29,7 +29,8 @@ export interface Step {
   unknownZone: string | null
 }
 
-const judge: Classifiers = {
+/** What is a bot, and what the host of a URL. */
+export const judge: Classifiers = {
   isBot: (userAgent) => isbot(userAgent),
   hostOf(origin) {
     const host = URL.canParse(origin) ? new URL(origin).hostname : ''

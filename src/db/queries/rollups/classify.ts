@@ -26,7 +26,13 @@ interface Unknown {
  * Judges the user agents and referrers in pageviews of some days that are not known yet, a page at a time. They are written
  * down outside the transaction: what is true of them is true for every site, and nobody has to wait for it.
  */
-export async function classifyNew(db: Db, tx: Tx, site: RollupSite, days: readonly string[], judge: Classifiers) {
+export async function classifyNew(
+  db: Db,
+  tx: Tx,
+  site: Pick<RollupSite, 'siteId' | 'zone'>,
+  days: readonly string[],
+  judge: Classifiers,
+) {
   for (;;) {
     const found = await findUnknown(tx, site, days)
     const agents = found.filter(({ kind }) => kind === 'agent')
@@ -52,7 +58,11 @@ export async function classifyNew(db: Db, tx: Tx, site: RollupSite, days: readon
   }
 }
 
-async function findUnknown(tx: Tx, { siteId, zone }: RollupSite, days: readonly string[]): Promise<Unknown[]> {
+async function findUnknown(
+  tx: Tx,
+  { siteId, zone }: Pick<RollupSite, 'siteId' | 'zone'>,
+  days: readonly string[],
+): Promise<Unknown[]> {
   // idx_website_pageviews_site_id_created_at, day by day; primary keys of user_agents and referrer_hosts.
   const { rows } = await tx.execute(
     sql`WITH seen AS MATERIALIZED (

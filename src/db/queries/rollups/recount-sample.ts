@@ -1,4 +1,4 @@
-import { sql } from 'drizzle-orm'
+import { sql, type SQL } from 'drizzle-orm'
 import type { Db, Tx } from '../../client.ts'
 
 /** A site whose rollups are counted again. */
@@ -65,19 +65,41 @@ export async function drawSample(
   return rows[0] as unknown as Sample
 }
 
-/** Whether a span of a site is as its rollups should be in this snapshot: not sealed, and nothing waits to be computed. */
-export async function isSettled(tx: Tx, { siteId, zone }: RecountedSite, from: string, days: number): Promise<boolean> {
-  // Primary keys; analytics_dirty_pkey. A visit may have begun the day before, or go on for two more; what was begun before
-  // the seal goes on as it was.
+/** A day of a site, or the instant at which an hour begins. */
+export type Bucket = { day: string } | { hour: string }
+
+/** Where a bucket begins. */
+const startOf = (bucket: Bucket, zone: string): SQL =>
+  'day' in bucket
+    ? sql`website_worker.instant_of(${bucket.day}::date::timestamp, ${zone})`
+    : sql`${bucket.hour}::timestamptz`
+
+/** Whether a bucket is as it should be in this snapshot: not sealed, and nothing near it waits to be computed. */
+export async function isSettled(tx: Tx, { siteId, zone }: RecountedSite, bucket: Bucket): Promise<boolean> {
+  // Primary keys; analytics_dirty_pkey. A visit may have begun the day before, or go on for two more; what began before the
+  // seal goes on as it was.
   const { rows } = await tx.execute(
-    sql`SELECT r.timezone = coalesce(s.timezone, '') AND b.lo - interval '1 day' >= coalesce(r.sealed_before, '-infinity')
-          AND NOT EXISTS (SELECT FROM website_worker.analytics_dirty d WHERE d.site_id = r.site_id
-                            AND (d.hour = '-infinity' OR d.hour BETWEEN b.lo - interval '1 day' AND b.hi + interval '2 days')) AS settled
+    sql`SELECT r.timezone = coalesce(s.timezone, '') AND b.lo - interval '1 day' >= coalesce(r.sealed_before + interval '1 day', '-infinity')
+          AND NOT EXISTS (
+            SELECT FROM website_worker.analytics_dirty d WHERE d.site_id = r.site_id
+              AND (d.hour = '-infinity' OR d.hour BETWEEN b.lo - interval '1 day' AND b.lo + interval '3 days')) AS settled
         FROM website_worker.rollup_sites r JOIN public.website_sites s ON s.id = r.site_id
-        CROSS JOIN LATERAL (
-          SELECT website_worker.instant_of(${from}::timestamp, ${zone}) AS lo,
-            website_worker.instant_of(${from}::timestamp, ${zone}) + ${days} * interval '1 day' AS hi OFFSET 0) b
+        CROSS JOIN LATERAL (SELECT ${startOf(bucket, zone)} AS lo OFFSET 0) b
         WHERE r.site_id = ${siteId}`,
   )
   return (rows[0]?.settled as boolean | undefined) ?? false
+}
+
+/** Has a bucket computed again: all hours of UTC that it overlaps. */
+export async function dirtyBucket(db: Db, { siteId, zone }: RecountedSite, bucket: Bucket): Promise<void> {
+  const lo = startOf(bucket, zone)
+  const hi =
+    'day' in bucket
+      ? sql`website_worker.instant_of((${bucket.day}::date + 1)::timestamp, ${zone})`
+      : sql`${bucket.hour}::timestamptz + interval '1 hour'`
+  await db.execute(
+    sql`INSERT INTO website_worker.analytics_dirty (site_id, hour, kind)
+        SELECT ${siteId}::int, h, k FROM generate_series(date_trunc('hour', ${lo}, 'UTC'), ${hi} - interval '1 ms', '1 hour') h,
+          unnest(ARRAY['pageviews', 'events']) k`,
+  )
 }
