@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { transact, type Db, type Tx } from '../../db/client.ts'
 import { countBad, quarantine, quarantineBatch, resolveQuarantine } from '../../db/queries/sync/quarantine.ts'
-import { lastStaged, type RangeCounts, type StagedRange } from '../../db/queries/sync/levels.ts'
+import { lastStaged, type Kept, type StagedRange } from '../../db/queries/sync/levels.ts'
 import { fence, noteApplied, type ApplyCounts, type SyncRun } from '../../db/queries/sync/run.ts'
 import { lockCatalog } from '../../db/queries/sync/site-lock.ts'
 import { AppError } from '../../errors.ts'
@@ -9,7 +9,9 @@ import type { StepControl } from './stream.ts'
 
 /** What one transaction did to a range. */
 export interface ChunkResult {
-  counts: RangeCounts
+  kept: Kept
+  /** SKUs of the range that the site sells. */
+  sold: number
   /** SKUs of which something was written. */
   written: ReadonlySet<string>
   /** Rows that someone else has locked: the range is done once there are none. */
@@ -49,11 +51,11 @@ export async function applyInChunks(
       })
       for (const sku of done.written) written.add(sku)
       if (done.busy === 0) {
-        const { known, unknown, stale } = done.counts
+        const { kept, sold } = done
         sums.updated += written.size
-        sums.unchanged += Math.max(0, known - written.size)
-        sums.unknown += unknown
-        sums.stale += stale
+        sums.unchanged += Math.max(0, sold - written.size)
+        sums.unknown += kept.skus - sold
+        sums.stale += kept.stale
         break
       }
       const pauseMs = pausesMs[tries]

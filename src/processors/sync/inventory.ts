@@ -24,8 +24,8 @@ export const inventoryStream: SyncStream = {
   async apply(db, run, control) {
     await dropTwins(db, run, 'level')
     return applyInChunks(db, run, control, async (tx, range) => {
-      const counts = await keepLevels(tx, run, range)
-      const { locked, busy } = await lockStock(tx, run, range)
+      const kept = await keepLevels(tx, run, range)
+      const { locked, busy, sold } = await lockStock(tx, run, range)
       const written = await writeStock(tx, run, locked)
       const products = new Set(written.map(({ productId }) => productId))
       await noteProductChanges(
@@ -33,7 +33,7 @@ export const inventoryStream: SyncStream = {
         run,
         [...products].map((productId) => ({ productId, changed: ['inventory'] })),
       )
-      return { counts, written: new Set(written.map(({ sku }) => sku)), busy }
+      return { kept, sold, written: new Set(written.map(({ sku }) => sku)), busy }
     })
   },
 

@@ -24,11 +24,11 @@ export const priceStream: SyncStream = {
   async apply(db, run, control) {
     await dropTwins(db, run, 'price')
     return applyInChunks(db, run, control, async (tx, range) => {
-      const counts = await keepPrices(tx, run, range)
+      const kept = await keepPrices(tx, run, range)
       const locked = await lockPrices(tx, run, range)
       const { skus, changes } = await writePrices(tx, run, locked)
       await noteProductChanges(tx, run, changes)
-      return { counts, written: skus, busy: locked.busy }
+      return { kept, sold: locked.sold, written: skus, busy: locked.busy }
     })
   },
 

@@ -189,7 +189,7 @@ test('rows are found by index, also while nothing is known of tables that are be
     const plans = await transact(database.db, async (tx) => {
       const { db, plans } = explaining(tx as never)
       const range = { after: 0, through: 600 }
-      expect(await keepPrices(db as never, run, range)).toEqual({ known: 600, unknown: 0, stale: 0 })
+      expect(await keepPrices(db as never, run, range)).toEqual({ skus: 600, stale: 0 })
       const locked = await lockPrices(db as never, run, range)
       expect((await writePrices(db as never, run, locked)).rows).toBe(600)
       return plans

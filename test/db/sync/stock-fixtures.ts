@@ -39,10 +39,10 @@ export const priceOf = (
   more: Pick<ErpPrice, 'compareAtPrice'> = {},
 ): ErpPrice => ({ sku, price, version: String(version), ...more })
 
-/** A site with hands to fill it, to sync its stock and prices, and to look at what became of them. */
-export async function createShop(db: Db) {
+/** A site (default: a new one) with hands to fill it, to sync its stock and prices, and to look at what became of them. */
+export async function createShop(db: Db, site?: number) {
   await registerJobs(db, [announceProducts])
-  const siteId = await createSite(db)
+  const siteId = site ?? (await createSite(db))
 
   async function product({ variants = [], ...values }: NewProduct): Promise<{ id: number; variantIds: number[] }> {
     const row = { siteId, name: values.sku, price: '10.00', ...values }

@@ -2,13 +2,14 @@ import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { transact } from '../../../src/db/client.ts'
 import { forgetStockVersions, keepLevels } from '../../../src/db/queries/sync/levels.ts'
+import { lockCatalog } from '../../../src/db/queries/sync/site-lock.ts'
 import { applyStockTo, lockStock, writeStock } from '../../../src/db/queries/sync/stock.ts'
 import { domains, erpIds, erpStock, retiredVariants, syncQuarantine } from '../../../src/db/schema/index.ts'
 import { applyInChunks } from '../../../src/processors/sync/chunks.ts'
 import type { ErpReject } from '../../../src/erp.ts'
 import { inventoryStream } from '../../../src/processors/sync/inventory.ts'
 import { createTestDatabase, type TestDatabase } from '../../fixtures/database.ts'
-import { explaining } from '../../fixtures/plans.ts'
+import { explaining, someoneWaits } from '../../fixtures/plans.ts'
 import { workOf } from '../main-app.ts'
 import { createShop, level, type Shop } from './stock-fixtures.ts'
 
@@ -323,9 +324,28 @@ describe('an apply', () => {
     expect(await shop.stock()).toEqual({ A: 19, B: 19 })
   })
 
+  test('and a variant that is being made at the same moment don’t miss each other', async () => {
+    await shop.sync(inventoryStream, [[level('NEW', 5, 1)]])
+    const run = await shop.staged(inventoryStream, [])
+    let syncing: Promise<unknown> | undefined
+    await transact(database.db, async (tx) => {
+      await lockCatalog(tx, run)
+      const { variantIds } = await (
+        await createShop(tx as never, shop.siteId)
+      ).product({
+        sku: 'NEW',
+        variants: [{ sku: 'NEW' }],
+      })
+      expect(await applyStockTo(tx, run, variantIds)).toBe(1)
+      syncing = shop.sync(inventoryStream, [[level('NEW', 6, 2)]])
+      await someoneWaits(database.db)
+    })
+    expect(await syncing).toMatchObject({ updated: 1, unknown: 0 })
+    expect(await shop.stock()).toEqual({ NEW: 6 })
+  })
+
   test('leaves what stays locked for later, from the same range on', async () => {
     const run = await shop.staged(inventoryStream, [levels(10)])
-    const counts = { known: 1, unknown: 0, stale: 0 }
     const tries: number[] = []
     const applying = applyInChunks(
       database.db,
@@ -333,7 +353,7 @@ describe('an apply', () => {
       { signal: new AbortController().signal, progress: () => {} },
       async (_tx, { through }) => {
         tries.push(through)
-        return { counts, written: new Set(), busy: 3 }
+        return { kept: { skus: 10, stale: 0 }, sold: 10, written: new Set(), busy: 3 }
       },
       [1, 1],
     )
@@ -353,7 +373,7 @@ describe('an apply', () => {
       const plans = await transact(database.db, async (tx) => {
         const { db, plans } = explaining(tx as never)
         const range = { after: 0, through: 600 }
-        expect(await keepLevels(db as never, run, range)).toEqual({ known: 600, unknown: 0, stale: 0 })
+        expect(await keepLevels(db as never, run, range)).toEqual({ skus: 600, stale: 0 })
         const { locked } = await lockStock(db as never, run, range)
         expect(await writeStock(db as never, run, locked)).toHaveLength(600)
         return plans

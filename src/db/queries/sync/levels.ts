@@ -1,7 +1,6 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { ErpLevel } from '../../../erp.ts'
 import type { Db, Tx } from '../../client.ts'
-import { isSold } from './catalog-rows.ts'
 import type { SyncRun } from './run.ts'
 import { lockCatalog } from './site-lock.ts'
 
@@ -11,13 +10,9 @@ export interface StagedRange {
   through: number
 }
 
-/** What a range of staged records is, by SKU. */
-export interface RangeCounts {
-  /** SKUs that the site sells. */
-  known: number
-  /** SKUs that it doesn't. */
-  unknown: number
-  /** SKUs of which something newer is known already. */
+/** What a range of staged records is: how many SKUs, and of how many of them something newer is known already. */
+export interface Kept {
+  skus: number
   stale: number
 }
 
@@ -58,16 +53,16 @@ export async function dropTwins(
 }
 
 /** Remembers what the ERP says in a range, where that isn't older than what it said before. */
-export async function keepLevels(tx: Tx, run: SyncRun, range: StagedRange): Promise<RangeCounts> {
+export async function keepLevels(tx: Tx, run: SyncRun, range: StagedRange): Promise<Kept> {
   const { siteId } = run
-  // Primary keys of staging and erp_stock, each row by its place; see isSold. What stands there is updated and the rest
-  // inserted, since nobody else writes at the same time.
+  // Primary keys of staging and erp_stock, each row by its place. What stands there is updated and the rest inserted, since
+  // nobody else writes at the same time.
   const { rows } = await tx.execute(
     sql`WITH page AS MATERIALIZED (
           SELECT l.sku, l.quantity, l.version, s.at, s.version AS had, s.quantity AS was
           FROM ${stagedBetween(run, 'level', range)}
           LEFT JOIN LATERAL (
-            SELECT s.ctid AS at, s.* FROM website_worker.erp_stock s
+            SELECT s.ctid AS at, s.quantity, s.version FROM website_worker.erp_stock s
             WHERE s.site_id = ${siteId} AND s.sku = l.sku OFFSET 0) s ON true),
         updated AS (
           UPDATE website_worker.erp_stock s SET quantity = k.quantity, version = k.version
@@ -75,11 +70,9 @@ export async function keepLevels(tx: Tx, run: SyncRun, range: StagedRange): Prom
         inserted AS (
           INSERT INTO website_worker.erp_stock (site_id, sku, quantity, version)
           SELECT ${siteId}, k.sku, k.quantity, k.version FROM page k WHERE k.had IS NULL)
-        SELECT count(*) FILTER (WHERE k.sold)::int AS known, count(*) FILTER (WHERE NOT k.sold)::int AS unknown,
-          count(*) FILTER (WHERE k.version < k.had)::int AS stale
-        FROM (SELECT page.*, ${isSold(siteId, sql`page.sku`)} AS sold FROM page) k`,
+        SELECT count(*)::int AS skus, count(*) FILTER (WHERE version < had)::int AS stale FROM page`,
   )
-  return rows[0] as unknown as RangeCounts
+  return rows[0] as unknown as Kept
 }
 
 /** The highest ordinal that a run has staged; 0 for none. */

@@ -37,40 +37,43 @@ export const lessReserved = (quantity: SQL, sku: SQL): SQL =>
     -2147483648), 2147483647)::int`
 
 /**
- * Variants whose stock isn't what the ERP last said, less what is `reserved`, a CTE: `id`, `product_id`, `sku`,
- * `quantity`. `variants`: a FROM that makes them `t`.
+ * Variants and what they should show: what the ERP last said, less what is `reserved`, a CTE: `id`, `product_id`, `sku`,
+ * `quantity`, and whether that differs, `is_off`. `variants`: a FROM that makes them `t`.
  */
-const outOfStep = ({ siteId }: StockRun, variants: SQL): SQL => sql`
-  SELECT t.id, t.product_id, t.sku, e.quantity
+const shouldShow = ({ siteId }: StockRun, variants: SQL): SQL => sql`
+  SELECT t.id, t.product_id, t.sku, e.quantity, t.inventory_quantity IS DISTINCT FROM e.quantity AND NOT ${isRetired} AS is_off
   FROM ${variants} ${liveProductAt(siteId)}
   JOIN LATERAL (
     SELECT s.quantity FROM website_worker.erp_stock s WHERE s.site_id = ${siteId} AND s.sku = t.sku OFFSET 0) s ON true
-  CROSS JOIN LATERAL (SELECT ${lessReserved(sql`s.quantity`, sql`t.sku`)} AS quantity OFFSET 0) e
-  WHERE t.inventory_quantity IS DISTINCT FROM e.quantity AND NOT ${isRetired}`
+  CROSS JOIN LATERAL (SELECT ${lessReserved(sql`s.quantity`, sql`t.sku`)} AS quantity OFFSET 0) e`
 
 /** Rows to be written: those that are locked now, and how many someone else has locked. */
-export interface Lockable {
+export interface LockedStock {
   locked: number[]
   busy: number
+  /** SKUs of the range that the site sells. */
+  sold: number
 }
 
 /**
  * Locks the variants of a range's SKUs whose stock has to change. What an order is just taking from is left out, so that
  * no lock is waited for while others are held: the main app never meets a deadlock with us.
  */
-export async function lockStock(tx: Tx, run: StockRun, range: StagedRange): Promise<Lockable> {
+export async function lockStock(tx: Tx, run: StockRun, range: StagedRange): Promise<LockedStock> {
   // Primary keys of staging, products and erp_stock, idx_website_product_variants_sku; primary key of variants.
   const { rows } = await tx.execute(
     sql`WITH reserved AS MATERIALIZED (${reservedMap(run)}),
         page AS MATERIALIZED (SELECT l.sku FROM ${stagedBetween(run, 'level', range)}),
-        wanted AS MATERIALIZED (${outOfStep(run, sql`page ${variantsOf(sql`page.sku`)}`)}),
+        there AS MATERIALIZED (${shouldShow(run, sql`page ${variantsOf(sql`page.sku`)}`)}),
         locked AS MATERIALIZED (
-          SELECT v.id FROM public.website_product_variants v WHERE v.id = ANY (ARRAY(SELECT w.id FROM wanted w))
-          FOR NO KEY UPDATE SKIP LOCKED)
-        SELECT ARRAY(SELECT l.id FROM locked l) AS locked, (SELECT count(*) FROM wanted)::int AS wanted`,
+          SELECT v.id FROM public.website_product_variants v
+          WHERE v.id = ANY (ARRAY(SELECT w.id FROM there w WHERE w.is_off)) FOR NO KEY UPDATE SKIP LOCKED)
+        SELECT ARRAY(SELECT l.id FROM locked l) AS locked, count(*) FILTER (WHERE w.is_off)::int AS wanted,
+          count(DISTINCT w.sku)::int AS sold
+        FROM there w`,
   )
-  const { locked, wanted } = rows[0] as { locked: number[]; wanted: number }
-  return { locked, busy: wanted - locked.length }
+  const { locked, wanted, sold } = rows[0] as { locked: number[]; wanted: number; sold: number }
+  return { locked, busy: wanted - locked.length, sold }
 }
 
 /** Rows that were written, by what the ERP calls them. */
@@ -89,9 +92,9 @@ export async function writeStock(tx: Tx, run: StockRun, variantIds: readonly num
   // Primary keys of variants, products and erp_stock.
   const { rows } = await tx.execute(
     sql`WITH reserved AS MATERIALIZED (${reservedMap(run)}),
-        wanted AS MATERIALIZED (${outOfStep(run, sql`${ids} ${variantOf(sql`i.id`)}`)})
+        wanted AS MATERIALIZED (${shouldShow(run, sql`${ids} ${variantOf(sql`i.id`)}`)})
         UPDATE public.website_product_variants v SET inventory_quantity = w.quantity
-        FROM wanted w WHERE v.id = w.id
+        FROM wanted w WHERE v.id = w.id AND w.is_off
         RETURNING v.sku, v.product_id AS "productId"`,
   )
   return rows as unknown as Written[]
