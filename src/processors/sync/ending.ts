@@ -19,13 +19,16 @@ export type SyncRecord =
   | { kind: 'unfinished'; run: EndingRun; error: string }
   | { kind: 'refused'; run: RefusedRun }
 
+// Postgres text can't hold NUL, and an ERP's words may.
+const storable = (words: string) => words.replaceAll('\0', '').slice(0, 2_000)
+
 /** Ends runs together with their work items. */
 export async function settleSyncs(tx: Tx, runs: readonly SettledRun<SyncPayload, SyncRecord>[]): Promise<void> {
   for (const { record, outcome } of runs.toSorted((a, b) => a.workId - b.workId)) {
     if (record.kind === 'done') await closeRun(tx, record.run)
-    else if (record.kind === 'refused') await refuseRun(tx, record.run)
-    else if (record.kind === 'failed') await failRun(tx, record.run, record.error, record.counts)
-    else if (outcome === 'failed') await failRun(tx, record.run, record.error, {})
+    else if (record.kind === 'refused') await refuseRun(tx, { ...record.run, error: storable(record.run.error) })
+    else if (record.kind === 'failed') await failRun(tx, record.run, storable(record.error), record.counts)
+    else if (outcome === 'failed') await failRun(tx, record.run, storable(record.error), {})
     else await releaseRun(tx, record.run)
   }
 }
