@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { disableDomain } from '../../src/db/domains.ts'
 import { keepSyncSchedules } from '../../src/db/queries/sync/sync-schedules.ts'
 import { addAsks } from '../../src/db/queries/sync/asks.ts'
+import { owePending } from '../../src/db/queries/sync/pending.ts'
 import { transact } from '../../src/db/client.ts'
 import { schedules, websiteProducts, websiteSites } from '../../src/db/schema/index.ts'
 import { spreadSeconds } from '../../src/queues/spread.ts'
@@ -35,6 +36,7 @@ async function sync(siteId: number, payload: object = {}, state = 'done') {
 }
 const mark = (siteId: number, status: 'pending' | 'synced' = 'pending') =>
   stack.db.update(websiteProducts).set({ syncStatus: status }).where(eq(websiteProducts.siteId, siteId))
+const look = () => owePending(stack.db, { job: 'sync-products', type: 'product' }, false, 1_000)
 const statuses = async (siteId: number) =>
   Object.fromEntries((await stack.productRows(siteId)).map(({ sku, syncStatus }) => [sku, syncStatus]))
 
@@ -77,7 +79,7 @@ describe('a product marked as pending', () => {
     await eventually(async () => expect(await statuses(siteId)).toEqual({ ...inStep, OWN: 'error' }))
     expect((await stack.productRows(siteId)).find(({ sku }) => sku === 'S-2')!.name).toBe('Renamed')
     await eventually(async () => expect((await stack.items('sync-products')).at(-1)).toMatchObject({ state: 'done' }))
-    await stack.dispatcher.tick()
+    expect(await look()).toBe(0)
     expect((await stack.items('sync-products')).map(({ payload }) => payload)).toEqual([
       { siteId },
       { siteId, asked: true },
@@ -93,8 +95,7 @@ describe('a product marked as pending', () => {
     await start()
     const siteId = await stack.site()
     await stack.db.insert(websiteProducts).values({ siteId, sku: 'S-1', name: 'Ours', price: '1' })
-    await stack.dispatcher.tick()
-    expect(await stack.items('sync-products')).toEqual([])
+    expect(await look()).toBe(0)
     stack.erp.products.fill(1, () => product(1))
     await sync(siteId)
     expect(await statuses(siteId)).toEqual({ 'S-1': 'synced' })
@@ -102,7 +103,7 @@ describe('a product marked as pending', () => {
     await mark(siteId)
     await eventually(async () => expect((await stack.items('sync-products')).at(-1)).toMatchObject({ state: 'failed' }))
     const asked = stack.erp.requests.length
-    for (let tick = 0; tick < 3; tick++) await stack.dispatcher.tick()
+    expect(await look()).toBe(0)
     expect(stack.erp.requests).toHaveLength(asked)
     // Once it has rested, what was left is asked for again.
     stack.erp.onRequest(() => 'serve')

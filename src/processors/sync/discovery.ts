@@ -16,6 +16,8 @@ const schedules: Record<SyncType, Omit<SyncSchedule, 'job'>> = {
 }
 
 const keepEveryMs = 10_000
+/** Who marks a product waits for it; of the other streams only what a failed run left is found this way. */
+const lookEveryMs: Record<SyncType, number> = { product: 2_000, inventory: 10_000, price: 10_000 }
 const budgetMs = 300
 
 /**
@@ -25,12 +27,15 @@ const budgetMs = 300
 export function discoverSyncs(type: SyncType): (db: Db, deps: Pick<SyncDeps, 'sync'>) => Promise<number> {
   const job = syncJobs[type]
   let keptAt = -Infinity
+  let lookedAt = -Infinity
   return async function discover(db, { sync: { hasDefault } }) {
     if (performance.now() - keptAt >= keepEveryMs) {
       keptAt = performance.now()
       await keepSyncSchedules(db, { job, ...schedules[type] }, hasDefault)
     }
     if (type === 'product') await sweepRuns(db, budgetMs)
+    if (performance.now() - lookedAt < lookEveryMs[type]) return 0
+    lookedAt = performance.now()
     return owePending(db, { job, type }, hasDefault, budgetMs)
   }
 }

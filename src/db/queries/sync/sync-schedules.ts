@@ -38,7 +38,7 @@ export async function keepSyncSchedules(db: Db, schedule: SyncSchedule, hasDefau
             FROM said WHERE word IS DISTINCT FROM 'off') e),
         gone AS (
           DELETE FROM website_worker.schedules g
-          WHERE g.job = ${job} AND g.site_id <> 0 AND NOT EXISTS (SELECT FROM wanted w WHERE w.id = g.site_id)
+          WHERE g.job = ${job} AND g.site_id <> 0 AND g.site_id NOT IN (SELECT w.id FROM wanted w)
           RETURNING 1),
         kept AS (
           INSERT INTO website_worker.schedules AS s (site_id, job, every_seconds, offset_seconds, next_at)
