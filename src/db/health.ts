@@ -10,7 +10,8 @@ const slowMs = 500
 const warning = (what: string, fix: string): Finding => ({ level: 'warning', what, fix })
 const note = (what: string, fix: string): Finding => ({ level: 'note', what, fix })
 
-const ours = sql`(n.nspname = 'website_worker' OR n.nspname = 'website_partitions'
+// Not the plain form of a table that was converted: it goes soon.
+const ours = sql`((n.nspname = 'website_worker' AND c.relname !~ '^website_') OR n.nspname = 'website_partitions'
   OR (n.nspname = 'public' AND c.relname ~ '^website_'))`
 
 /** How the database fares: indexes no one uses, rows no one cleaned up, slow statements, ids that run out. Changes nothing. */

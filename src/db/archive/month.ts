@@ -4,7 +4,7 @@ import { and, eq, sql } from 'drizzle-orm'
 import { AppError, messageOf } from '../../errors.ts'
 import { transact, type Db, type Tx } from '../client.ts'
 import { archives } from '../schema/archives.ts'
-import { readArchiveFile, readManifest, writeArchiveFile } from './file.ts'
+import { manifestPath, readArchiveFile, readManifest, writeArchiveFile } from './file.ts'
 import { type ArchivableTable, countSame, hasRows, removeSame, rowsOf } from './rows.ts'
 import { sealMonth } from './seal.ts'
 
@@ -36,7 +36,7 @@ async function update(db: Db | Tx, part: Part, change: Partial<typeof archives.$
 }
 
 /** The part of a month that is under way, or a new one for rows that have none; undefined when there is nothing to do. */
-async function openPart(db: Db, table: ArchivableTable, month: string): Promise<Part | undefined> {
+async function openPart(db: Db, table: ArchivableTable, month: string, dir: string): Promise<Part | undefined> {
   // Primary key.
   const parts = await db
     .select()
@@ -52,8 +52,11 @@ async function openPart(db: Db, table: ArchivableTable, month: string): Promise<
     return undefined
   }
   if (isBegun) return last
-  const part = (last?.part ?? 0) + 1
-  const file = `${table}/${month.slice(0, 7)}${part === 1 ? '' : `.${part}`}.ndjson.gz`
+  const fileOf = (part: number) => `${table}/${month.slice(0, 7)}${part === 1 ? '' : `.${part}`}.ndjson.gz`
+  let part = (last?.part ?? 0) + 1
+  // A file that the books don't know of, since they are of another installation, holds what nothing else may hold any more.
+  while (existsSync(join(dir, fileOf(part))) || existsSync(manifestPath(join(dir, fileOf(part))))) part++
+  const file = fileOf(part)
   const [row] = await db.insert(archives).values({ tableName: table, month, part, file, state: 'writing' }).returning()
   return row
 }
@@ -65,7 +68,7 @@ export async function writeMonth(
   month: string,
   { dir, signal }: ArchiveOptions,
 ): Promise<Part | undefined> {
-  const part = await openPart(db, table, month)
+  const part = await openPart(db, table, month, dir)
   // A file that was lost before any of its rows was dropped can be written again.
   const isLost = part?.state === 'written' && !existsSync(join(dir, part.file))
   if (!part || (part.state !== 'writing' && !isLost)) return part

@@ -29,12 +29,9 @@ export async function settleForeignKeys(db: Db, table: PartitionedTable, options
   if (!conversion || conversion.phase !== 'swapped') return
   for (const { name, definition } of conversion.foreignKeys) {
     if ((await readForeignKeys(db, relation)).some((key) => key.name === name)) continue
-    await runDdl(
-      db,
-      `${table}: foreign keys`,
-      [`ALTER TABLE ${relation} ADD CONSTRAINT ${name} ${definition}`],
-      options,
-    )
+    const statement = `ALTER TABLE ${relation} ADD CONSTRAINT ${name} ${definition}`
+    // It holds this table while it waits for the other: short of the second after which Postgres looks for a deadlock.
+    await runDdl(db, `${table}: foreign keys`, [statement], { attempts: 40, ...options, lockTimeoutMs: 200 })
   }
   await updateConversion(db, table, { foreignKeys: [] })
 }

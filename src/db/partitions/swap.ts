@@ -50,6 +50,10 @@ export async function swap(
       await stopNoting(tx, table)
       for (const statement of carried.remove) await run(tx, statement)
       for (const { name } of carried.foreignKeys) await run(tx, `ALTER TABLE ${source} DROP CONSTRAINT ${name}`)
+      // Left on the form that goes, they would keep the main app from deleting what only its old rows refer to.
+      for (const holder of pending.length > 0 ? await leavesOf(tx, table) : []) {
+        for (const { name } of pending) await run(tx, `ALTER TABLE ${holder} DROP CONSTRAINT IF EXISTS ${name}`)
+      }
       for (const statement of await readRevokes(tx, target)) await run(tx, statement)
       await changePlaces(tx, source, target, away)
       for (const statement of carried.make) await run(tx, statement)

@@ -47,9 +47,10 @@ async function makeMonths(db: Db, table: PartitionedTable, made: string[]): Prom
   let problem: string | undefined
   for (const month of [...wanted].toSorted()) {
     if (existing.has(month)) continue
-    await whileLocked(`partition ${month} of ${table}`, { attempts: 3 }, () =>
+    await whileLocked(`partition ${month} of ${table}`, { attempts: 10, lockTimeoutMs: 200 }, () =>
       transact(db, async (tx) => {
-        await run(tx, 'SET LOCAL lock_timeout = 2000')
+        // It takes several locks, one after the other: short of the second after which Postgres looks for a deadlock.
+        await run(tx, 'SET LOCAL lock_timeout = 200')
         problem = (await reasonToLeave(tx, table, month)) ?? problem
         if (problem !== undefined) return
         await addPartition(tx, table, relation, month, await readLike(tx, relation), (partition) =>

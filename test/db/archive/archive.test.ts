@@ -137,6 +137,18 @@ test('rows that come late for a month go to a file of their own', async () => {
   ])
 })
 
+test('never writes over a file that its books do not know of', async () => {
+  await run()
+  const before = await readFile(join(world.dir, file))
+  await world.query('DELETE FROM website_worker.archives')
+  await world.query(
+    `INSERT INTO ${table} (site_id, page_url, created_at) VALUES (${world.siteId}, '/late', '2025-01-09')`,
+  )
+  await world.query('DELETE FROM website_worker.analytics_dirty')
+  expect(await run()).toMatchObject([{ file: `${table}/${past.name}.2.ndjson.gz`, rows: 1 }])
+  expect((await readFile(join(world.dir, file))).equals(before)).toBe(true)
+})
+
 test('stops between two pages when it is told to, and begins the file anew', async () => {
   const stop = new AbortController()
   const options = { ...world.options, signal: stop.signal }

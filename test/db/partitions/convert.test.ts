@@ -3,6 +3,7 @@ import { diagnose } from '../../../src/db/doctor.ts'
 import { migrate } from '../../../src/db/migrate.ts'
 import { enablePartitions, finishPartitions, revertPartitions } from '../../../src/db/partitions/convert.ts'
 import { readPartitionStatus } from '../../../src/db/partitions/status.ts'
+import { swap } from '../../../src/db/partitions/swap.ts'
 import { uninstall } from '../../../src/db/uninstall.ts'
 import { createTestDatabase, type TestDatabase } from '../../fixtures/database.ts'
 import { readCatalogue } from '../catalogue.ts'
@@ -147,6 +148,45 @@ test('analytics hear of what is written to partitions', async () => {
   expect(await query('SELECT site_id, kind, rows FROM website_worker.analytics_dirty')).toEqual([
     { site_id: siteId, kind: 'pageviews', rows: 2 },
   ])
+})
+
+test('taken back before its foreign keys are settled, it leaves none behind that could refuse the main app', async () => {
+  await fillPageviews(database.db, 100)
+  await query(`INSERT INTO website_pages (id, slug, title) VALUES (900001, 'p', 'P')`)
+  await query(`UPDATE ${table} SET page_id = 900001`)
+  await enable()
+  // As a kill right after the swap leaves them: on each partition, and not on their parent.
+  const [found] = await query(`
+    SELECT json_agg(json_build_object('name', conname, 'definition', pg_get_constraintdef(oid))) AS keys
+    FROM pg_constraint WHERE conrelid = '${table}'::regclass AND contype = 'f'`)
+  const keys = found.keys as { name: string; definition: string }[]
+  const leaves = await query(
+    `SELECT inhrelid::regclass::text AS leaf FROM pg_inherits WHERE inhparent = '${table}'::regclass`,
+  )
+  for (const { name } of keys) await query(`ALTER TABLE ${table} DROP CONSTRAINT ${name}`)
+  for (const { leaf } of leaves) {
+    for (const { name, definition } of keys) {
+      await query(`ALTER TABLE ${leaf} ADD CONSTRAINT ${name} ${definition} NOT VALID`)
+    }
+  }
+  await database.pool.query('UPDATE website_worker.partitioning SET foreign_keys = $1', [JSON.stringify(keys)])
+  await maintaining(database, (db) => swap(db, table, 'plain'))
+  await query(`UPDATE ${table} SET page_id = NULL; DELETE FROM website_pages`)
+  await revert()
+  const settled = `SELECT FROM pg_constraint WHERE conrelid = '${table}'::regclass AND contype = 'f' AND convalidated`
+  expect(await query(settled)).toHaveLength(3)
+})
+
+test('an index that is missing is built online, partition by partition', async () => {
+  await fillPageviews(database.db, 100)
+  await enable()
+  const name = 'idx_website_pageviews_site_id_created_at'
+  await query(`DROP INDEX ${name}`)
+  expect(await migrate(database.url, { online: true })).toMatchObject({ added: [name] })
+  expect((await diagnose(database.db)).filter(({ level }) => level !== 'note')).toEqual([])
+  await query(`DROP INDEX ${name}; CREATE INDEX ${name} ON ONLY ${table} (site_id, created_at)`)
+  expect(await migrate(database.url, { online: true })).toMatchObject({ added: [name] })
+  expect(await migrate(database.url, { online: true })).toMatchObject({ added: [] })
 })
 
 test('says what stands in the way, and changes nothing', async () => {
