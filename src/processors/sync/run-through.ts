@@ -36,7 +36,17 @@ const goOnMs = 5_000
 const longestWaitMs = 3_600_000
 
 /** Counts that tell of no change. */
-const quiet = new Set(['fetched', 'rejected', 'unchanged', 'stale', 'unknown', 'sweepSkipped', 'categoriesUnknown'])
+const quiet = new Set([
+  'fetched',
+  'rejected',
+  'unchanged',
+  'stale',
+  'unknown',
+  'sweepSkipped',
+  'categoriesUnknown',
+  'deleted',
+  'shadowed',
+])
 
 /** A statement that takes too long would do so again. */
 const isTooSlow = (error: unknown) => pgErrorOf(error)?.code === '57014'

@@ -31,7 +31,8 @@ const sellsIt = (siteId: number, record: SQL): SQL => sql`
     WHERE p.site_id = ${siteId} AND p.id = coalesce(${rowOf({ siteId }, sql`${record}.erp_id`)}, (
       SELECT same.id FROM public.website_products same
       WHERE same.site_id = ${siteId} AND same.sku = ${record}.sku
-        AND (SELECT o.row_id FROM website_worker.erp_ids o WHERE o.entity = 'product' AND o.row_id = same.id) IS NULL))
+        AND (${record}.erp_id IS NULL OR (
+          SELECT o.row_id FROM website_worker.erp_ids o WHERE o.entity = 'product' AND o.row_id = same.id) IS NULL)))
     OFFSET 0) p ON true`
 
 /** How many records one transaction writes. */
@@ -58,8 +59,9 @@ export async function quarantine(tx: Tx, run: SyncRun, part: number, parts: numb
             o.id IS NULL OR (o.reason, o.snapshot) IS DISTINCT FROM (b.reason, b.snapshot) AS is_other,
             p.id AS product_id, p.sync_status, p.deleted_at,
             CASE WHEN b.entity = 'variant' THEN v.id ELSE p.id END AS row_id,
-            EXISTS (SELECT FROM website_worker.sync_staging s
-                    WHERE ${isStagedAs(run, sql`s`, sql`b.erp_id`)} AND s.kind = 'product' AND s.refusal IS NULL) AS is_also_good
+            EXISTS (
+              SELECT FROM website_worker.erp_ids l JOIN website_worker.sync_staging s ON ${isStagedAs(run, sql`s`, sql`l.erp_id`)}
+              WHERE l.entity = 'product' AND l.row_id = p.id AND s.kind = 'product' AND s.refusal IS NULL) AS is_also_good
           FROM (${badRecords(run)}) b
           LEFT JOIN website_worker.sync_quarantine o ON o.site_id = ${siteId} AND o.type = ${run.type} AND o.entity = b.entity
             AND o.key = b.key AND o.resolved_at IS NULL

@@ -27,7 +27,7 @@ export async function renameProducts(tx: Tx, run: SyncRun, view: Traversal): Pro
   const wanted = await readRenames(tx, run, view)
   if (wanted.length === 0) return 0
   const { accepted, refused } = judgeRenames(wanted)
-  const broken = await renameOrSplit(tx, run, accepted)
+  const broken = await renameOrSplit(tx, run, groupsOf(accepted))
   await refuse(tx, run, [...refused, ...broken])
   return accepted.length - broken.length
 }
@@ -73,21 +73,41 @@ function reasonOf({ sku, owner, isDeleted }: Rename): string {
     : `SKU ${sku} belongs to product ${owner} of the ERP`
 }
 
+/** Renames that only work together, since each takes the SKU that another gives up. */
+function groupsOf(renames: readonly Rename[]): Rename[][] {
+  const left = new Map(renames.map((rename) => [rename.id, rename]))
+  const takers = new Map(
+    renames.flatMap((rename) => (rename.holder === null ? [] : [[rename.holder, rename] as const])),
+  )
+  return renames.flatMap((rename) => {
+    if (!left.delete(rename.id)) return []
+    const group = [rename]
+    for (const { id, holder } of group) {
+      for (const next of [takers.get(id), holder === null ? undefined : left.get(holder)]) {
+        if (next && left.delete(next.id)) group.push(next)
+      }
+    }
+    return [group]
+  })
+}
+
 // What a constraint or a trigger of the shop refuses must not keep the others from their SKUs.
-async function renameOrSplit(tx: Tx, run: SyncRun, renames: readonly Rename[]): Promise<Refusal[]> {
-  if (renames.length === 0) return []
+async function renameOrSplit(tx: Tx, run: SyncRun, groups: readonly Rename[][]): Promise<Refusal[]> {
+  if (groups.length === 0) return []
   try {
-    await tx.transaction((inner) => rename(inner as Tx, run, renames))
+    await tx.transaction((inner) => rename(inner as Tx, run, groups.flat()))
     return []
   } catch (error) {
     const fault = dataFaultOf(error)
     if (!fault) throw error
-    const [only] = renames
-    if (only && renames.length === 1) return [{ n: only.n, reason: `it can't have SKU ${only.sku}: ${fault}` }]
+    const [only] = groups
+    if (only && groups.length === 1) {
+      return only.map(({ n, sku }) => ({ n, reason: `it can't have SKU ${sku}: ${fault}` }))
+    }
   }
-  const middle = Math.ceil(renames.length / 2)
-  const first = await renameOrSplit(tx, run, renames.slice(0, middle))
-  return [...first, ...(await renameOrSplit(tx, run, renames.slice(middle)))]
+  const middle = Math.ceil(groups.length / 2)
+  const first = await renameOrSplit(tx, run, groups.slice(0, middle))
+  return [...first, ...(await renameOrSplit(tx, run, groups.slice(middle)))]
 }
 
 async function rename(tx: Tx, run: SyncRun, renames: readonly Rename[]): Promise<void> {
