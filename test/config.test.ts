@@ -76,6 +76,17 @@ describe('the environment', () => {
     ])
   })
 
+  test('archives only where it is told both how much and whereto', () => {
+    expect(parseConfig({ ARCHIVE_AFTER_MONTHS: '13', ARCHIVE_DIR: '/var/archive/' })).toMatchObject({
+      ARCHIVE_AFTER_MONTHS: 13,
+      ARCHIVE_DIR: '/var/archive',
+    })
+    expect(() => parseConfig({ ARCHIVE_DIR: '/var/archive' })).toThrow('ARCHIVE_AFTER_MONTHS, ARCHIVE_DIR: set both')
+    expect(() => parseConfig({ ARCHIVE_AFTER_MONTHS: '0', ARCHIVE_DIR: '/var/archive' })).toThrow(
+      'ARCHIVE_AFTER_MONTHS',
+    )
+  })
+
   test('takes a secret from a file, but not from two places', () => {
     const dir = mkdtempSync(join(tmpdir(), 'config-'))
     const file = join(dir, 'url')

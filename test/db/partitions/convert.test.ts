@@ -1,13 +1,16 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createDatabase } from '../../../src/db/client.ts'
 import { diagnose } from '../../../src/db/doctor.ts'
 import { migrate } from '../../../src/db/migrate.ts'
 import { enablePartitions, finishPartitions, revertPartitions } from '../../../src/db/partitions/convert.ts'
 import { readPartitionStatus } from '../../../src/db/partitions/status.ts'
 import { swap } from '../../../src/db/partitions/swap.ts'
+import { dropEmptyPartition, keepPartitions } from '../../../src/db/partitions/upkeep.ts'
 import { uninstall } from '../../../src/db/uninstall.ts'
 import { createTestDatabase, type TestDatabase } from '../../fixtures/database.ts'
 import { readCatalogue } from '../catalogue.ts'
 import { connectAsMainApp } from '../main-app.ts'
+import { createRole } from '../roles.ts'
 import { contentOf, fillPageviews, maintaining } from './conversion.ts'
 
 let database: TestDatabase
@@ -26,6 +29,8 @@ const catalogue = () => readCatalogue(database.pool, { tables: [table, 'website_
 
 test('partitions hold the same rows, and going back leaves the table as it was, with what was written since', async () => {
   const siteId = await fillPageviews(database.db, 1_000)
+  const owner = await createRole(database.pool)
+  await query(`ALTER TABLE ${table} OWNER TO ${owner.name}`)
   await query(`CREATE POLICY everyone ON ${table} AS PERMISSIVE FOR SELECT TO PUBLIC USING (site_id > 0)`)
   await query(`ALTER TABLE ${table} ENABLE ROW LEVEL SECURITY; COMMENT ON TABLE ${table} IS 'It''s theirs'`)
   await query(`GRANT SELECT, INSERT ON ${table} TO PUBLIC; GRANT UPDATE (page_title) ON ${table} TO pg_monitor`)
@@ -138,6 +143,34 @@ test('a main app without any grant of ours writes before, while and after', asyn
   expect(await query(`SELECT FROM ${table}`)).toEqual([])
   await revert()
   expect(await query(`SELECT FROM ${table}`)).toEqual([])
+})
+
+test('needs no superuser, just the owner of the tables', async () => {
+  const owner = await createRole(database.pool)
+  const own = await createTestDatabase({ template: 'empty' })
+  const url = owner.urlOf(own.url)
+  const asOwner = createDatabase({ url })
+  try {
+    await own.pool.query(`GRANT CREATE ON DATABASE ${new URL(url).pathname.slice(1)} TO ${owner.name}`)
+    await own.pool.query(`GRANT CREATE ON SCHEMA public TO ${owner.name}`)
+    await migrate(url)
+    await fillPageviews(asOwner.db, 200)
+    const rows = await contentOf(own.db, table)
+    await maintaining({ url }, (db) => enablePartitions(db, table))
+    await asOwner.db.execute(`INSERT INTO ${table} (page_url, created_at) VALUES ('/', '2020-02-02')`)
+    expect(await keepPartitions(asOwner.db)).toEqual([{ table, made: ['2020-02-01'], defaultRows: 0 }])
+    await asOwner.db.execute(`DELETE FROM ${table} WHERE created_at = '2020-02-02'`)
+    expect(await dropEmptyPartition(asOwner.db, table, '2020-02-01')).toBe(true)
+    await maintaining({ url }, (db) => revertPartitions(db, table))
+    expect(await contentOf(own.db, table)).toEqual(rows)
+    await maintaining({ url }, (db) => enablePartitions(db, table))
+    await maintaining({ url }, (db) => finishPartitions(db, table))
+    expect(await contentOf(own.db, table)).toEqual(rows)
+  } finally {
+    await asOwner.close()
+    await own.drop()
+    await query(`DROP ROLE ${owner.name}`)
+  }
 })
 
 test('analytics hear of what is written to partitions', async () => {
