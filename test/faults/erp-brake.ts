@@ -5,7 +5,7 @@ import { demandInLine } from './erp-compare.ts'
 import { demand, type Facts } from './judge.ts'
 import { inWorld, type Scenario } from './world.ts'
 
-const total = 500
+const total = 250
 const hit = total * 0.6
 
 interface Disaster {

@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
 import pg from 'pg'
 import type { Erp } from '../fixtures/erp.ts'
-import { askSync, openErp, openErpSite, readRuns, syncEnds } from './erp-shop.ts'
+import { askSync, openErp, openErpSite, readRuns, sync, syncEnds } from './erp-shop.ts'
 import { demandInLine } from './erp-compare.ts'
 import { demand, until, type Facts } from './judge.ts'
 import { inWorld, type Scenario, type Setting, type World } from './world.ts'
@@ -39,7 +39,7 @@ function hangOnce(erp: Erp, nth: number): () => boolean {
 }
 
 function demandAskedOnce(erp: Erp, name: string, pages: number, again: number): void {
-  const times = [...erp.timesAsked().values()]
+  const times = [...erp.timesAsked()].flatMap(([page, n]) => (page.startsWith('products ') ? [n] : []))
   const twice = times.filter((n) => n > 1)
   demand(times.length === pages, `${name}: ${times.length} pages instead of ${pages}`)
   demand(
@@ -86,14 +86,15 @@ function kill(setting: Setting, { products, pageSize, inFirstSet }: Size): Promi
       demand(state === 'completed', `${each.jobId} ${state}: ${failedReason}`)
     }
     const endedMs = Math.round(performance.now() - killed)
+    for (const siteId of [writingSite, fetchingSite]) {
+      const runs = await readRuns(world, siteId)
+      demand(runs.length === 1 && runs[0]!.state === 'done', `runs: ${JSON.stringify(runs)}`)
+      await sync(api, 'sync-inventory', { siteId }, 300_000)
+    }
     await demandInLine(world, writingSite, writing)
     await demandInLine(world, fetchingSite, fetching)
     demandAskedOnce(writing, 'the one being written', pages, 0)
     demandAskedOnce(fetching, 'the one being fetched', pages, 1)
-    for (const siteId of [writingSite, fetchingSite]) {
-      const runs = await readRuns(world, siteId)
-      demand(runs.length === 1 && runs[0]!.state === 'done', `runs: ${JSON.stringify(runs)}`)
-    }
     return { products, pages, appliedAtKill: applied, endedAfterKillMs: endedMs, askedAgain: 1 }
   })
 }
@@ -106,7 +107,7 @@ export const erpKill: Scenario = {
     kill(
       setting,
       setting.small
-        ? { products: 3_000, pageSize: 100, inFirstSet: true }
+        ? { products: 1_000, pageSize: 50, inFirstSet: true }
         : { products: 100_000, pageSize: 500, inFirstSet: false },
     ),
 }

@@ -4,7 +4,11 @@ import { deadDay } from './dead-day.ts'
 import { endlessBodies } from './endless-bodies.ts'
 import { erpBrake } from './erp-brake.ts'
 import { erpConfig } from './erp-config.ts'
+import { erpFlush } from './erp-flush.ts'
 import { erpGarbage } from './erp-garbage.ts'
+import { erpHostile } from './erp-hostile.ts'
+import { erpKill } from './erp-kill.ts'
+import { erpOrder } from './erp-order.ts'
 import { flushStorm } from './flush-storm.ts'
 import { garbageInTheQueue } from './garbage.ts'
 import { hangingOrigins } from './hanging-origins.ts'
@@ -51,4 +55,8 @@ export const scenarios: readonly Scenario[] = [
   erpBrake,
   erpGarbage,
   erpConfig,
+  erpFlush,
+  erpHostile,
+  erpKill,
+  erpOrder,
 ]
