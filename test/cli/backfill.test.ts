@@ -21,7 +21,10 @@ beforeEach(async () => {
 async function run(command: string): Promise<string[]> {
   const lines: string[] = []
   const program = new Command('website-worker').exitOverride().configureOutput({ writeErr: () => {} })
-  addBackfillCommand(program, { onDatabase: (job) => job(stack.db), terminal: { print: (line) => lines.push(line) } })
+  addBackfillCommand(program, {
+    onDatabase: (job) => job(stack.db),
+    terminal: { print: (line) => lines.push(line), endDrawing: () => {} },
+  })
   for (const each of program.commands) each.exitOverride().configureOutput({ writeErr: () => {} })
   await program.parseAsync(['backfill', ...command.split(' ')], { from: 'user' })
   return lines
