@@ -192,6 +192,7 @@ export interface SyncRun {
   rejected: number
   /** What it did, by word; `drift` compares shop and ERP after it. */
   counts: Record<string, unknown>
+  /** Why it failed; of one that is running, why it had to wait. */
   error: string | null
   jobId: string
   startedAt: Instant

@@ -278,7 +278,7 @@ export const syncRunBody = z
     fetched: z.int().describe('Records that the ERP sent, bad ones among them.'),
     rejected: z.int().describe('Records that could not be taken as they are.'),
     counts: z.record(z.string(), z.unknown()).describe('What it did, by word; `drift` compares shop and ERP after it.'),
-    error: z.string().nullable(),
+    error: z.string().nullable().describe('Why it failed; of one that is running, why it had to wait.'),
     jobId: z.string().describe('Its work item, for `/v1/jobs/sync-…/{jobId}`.'),
     startedAt: instant,
     finishedAt: instant.nullable(),

@@ -29,6 +29,6 @@ export async function settleSyncs(tx: Tx, runs: readonly SettledRun<SyncPayload,
     else if (record.kind === 'refused') await refuseRun(tx, { ...record.run, error: storable(record.run.error) })
     else if (record.kind === 'failed') await failRun(tx, record.run, storable(record.error), record.counts)
     else if (outcome === 'failed') await failRun(tx, record.run, storable(record.error), {})
-    else await releaseRun(tx, record.run)
+    else await releaseRun(tx, record.run, storable(record.error))
   }
 }

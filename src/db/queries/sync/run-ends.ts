@@ -33,7 +33,8 @@ export async function closeRun(tx: Tx, run: DoneRun): Promise<void> {
   const { runId, token, siteId, type, mode, counts, options } = run
   // Primary key.
   const { rowCount } = await tx.execute(
-    sql`UPDATE website_worker.sync_runs SET state = 'done', counts = ${JSON.stringify(counts)}::jsonb, finished_at = now()
+    sql`UPDATE website_worker.sync_runs SET state = 'done', error = NULL,
+          counts = ${JSON.stringify(counts)}::jsonb, finished_at = now()
         WHERE id = ${runId} AND token = ${token}::uuid AND state = 'running'`,
   )
   if (rowCount === 0) return
@@ -55,11 +56,16 @@ export async function failRun(tx: Tx, run: EndingRun, error: string, counts: obj
   if (await noteFailure(tx, siteId, type, error)) await logRun(tx, { ...run, error, counts })
 }
 
-/** Lets go of a run that goes on later: whoever runs its work item next takes it up at once. */
-export async function releaseRun(tx: Tx, { runId, token }: Pick<EndingRun, 'runId' | 'token'>): Promise<void> {
+/** Lets go of a run that goes on later, saying why: whoever runs its work item next takes it up at once. */
+export async function releaseRun(
+  tx: Tx,
+  { runId, token }: Pick<EndingRun, 'runId' | 'token'>,
+  error: string,
+): Promise<void> {
   // Primary key.
   await tx.execute(
-    sql`UPDATE website_worker.sync_runs SET lease_until = now() WHERE id = ${runId} AND token = ${token}::uuid AND state = 'running'`,
+    sql`UPDATE website_worker.sync_runs SET lease_until = now(), error = ${error}
+        WHERE id = ${runId} AND token = ${token}::uuid AND state = 'running'`,
   )
 }
 
