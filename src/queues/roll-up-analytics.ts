@@ -23,7 +23,7 @@ export const rollUpAnalytics = defineJob({
   optionalKey: ['from', 'to'],
   subject: { field: 'siteId', table: 'website_sites' },
   retry: { waitsMs: [0, 5 * second, 30 * second, minute, 5 * minute, 15 * minute, 60 * minute], jitter: 0.2 },
-  leaseMs: 30_000,
+  leaseMs: 15_000,
   resumable: true,
   worker: { concurrency: 2 },
 })

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { Db, Tx } from '../../client.ts'
-import { agentHash, originOf } from './pageview-parts.ts'
+import { agentHash, originOf, within } from './pageview-parts.ts'
 import type { RollupSite } from './site.ts'
 
 /** What only a program can tell of a pageview. */
@@ -70,9 +70,12 @@ async function findUnknown(
           FROM unnest(${sql.param(days)}::date[]) d
           CROSS JOIN LATERAL (
             SELECT p.user_agent, p.referrer FROM public.website_pageviews p
-            WHERE p.site_id = ${siteId}
-              AND p.created_at >= website_worker.instant_of(d::timestamp, ${zone}) AT TIME ZONE 'UTC'
-              AND p.created_at < website_worker.instant_of((d + 1)::timestamp, ${zone}) AT TIME ZONE 'UTC' OFFSET 0) p
+            WHERE ${within(
+              siteId,
+              'p',
+              sql`website_worker.instant_of(d::timestamp, ${zone}) AT TIME ZONE 'UTC'`,
+              sql`website_worker.instant_of((d + 1)::timestamp, ${zone}) AT TIME ZONE 'UTC'`,
+            )} OFFSET 0) p
           GROUP BY 1, 2)
         (SELECT 'agent' AS kind, a.hash::text AS key, left(a.user_agent, 1000) AS text
          FROM (SELECT DISTINCT ON (1) ${agentHash(sql`user_agent`)} AS hash, user_agent FROM seen WHERE user_agent <> '') a

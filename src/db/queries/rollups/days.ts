@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
-import { agentHash, dimensionColumns, dimensions, originOf, pageKey, rawDimensions } from './pageview-parts.ts'
+import { agentHash, dimensionColumns, dimensions, originOf, pageKey, rawDimensions, within } from './pageview-parts.ts'
 import { reconcile } from './reconcile.ts'
 import type { RollupSite } from './site.ts'
 
@@ -26,7 +26,8 @@ const eachDimension = sql`CROSS JOIN LATERAL (VALUES ${sql.join(
   sql`, `,
 )}) AS d (dimension, value)`
 
-const ofDay = (days: readonly string[]) => sql`t.day = ANY (${sql.param(days)}::date[])`
+const ofDays = (siteId: number, days: readonly string[]) =>
+  sql`t.site_id = ${siteId} AND t.day = ANY (${sql.param(days)}::date[])`
 
 /**
  * Recomputes `site_daily`, `page_daily` and `dimensions_daily` of some days of a site, of its pageviews and visits. What a
@@ -47,8 +48,7 @@ export async function recomputeDays(tx: Tx, site: RollupSite, days: readonly str
           FROM span s
           CROSS JOIN LATERAL (
             SELECT p.* FROM public.website_pageviews p
-            WHERE p.site_id = ${siteId} AND p.created_at >= s.lo AT TIME ZONE 'UTC'
-              AND p.created_at < s.hi AT TIME ZONE 'UTC' OFFSET 0) p
+            WHERE ${within(siteId, 'p', sql`s.lo AT TIME ZONE 'UTC'`, sql`s.hi AT TIME ZONE 'UTC'`)} OFFSET 0) p
           LEFT JOIN website_worker.user_agents a ON a.hash = ${agentHash(sql`p.user_agent`)}
           LEFT JOIN website_worker.referrer_hosts r ON r.origin = ${originOf(sql`p.referrer`)}),
         seen AS MATERIALIZED (
@@ -57,7 +57,7 @@ export async function recomputeDays(tx: Tx, site: RollupSite, days: readonly str
         visit AS MATERIALIZED (
           SELECT s.day, v.* FROM span s CROSS JOIN LATERAL (
             SELECT v.* FROM public.website_analytics_visits v
-            WHERE v.site_id = ${siteId} AND v.started_at >= s.lo AND v.started_at < s.hi OFFSET 0) v),
+            WHERE ${within(siteId, 'v', sql`s.lo`, sql`s.hi`)} OFFSET 0) v),
 
         next_site_daily AS MATERIALIZED (
           SELECT day, sum(pageviews)::int AS pageviews, sum(bot_pageviews)::int AS bot_pageviews, sum(visitors)::int AS visitors,
@@ -71,7 +71,7 @@ export async function recomputeDays(tx: Tx, site: RollupSite, days: readonly str
             UNION ALL
             SELECT day, 0, 0, 0, count(*), count(*) FILTER (WHERE pageviews = 1), sum(seconds) FROM visit GROUP BY day) u
           GROUP BY day),
-        ${reconcile(siteDaily, siteId, ofDay(days))},
+        ${reconcile(siteDaily, siteId, ofDays(siteId, days))},
 
         next_page_daily AS MATERIALIZED (
           SELECT day, page_key, max(page_id) AS page_id, max(page_path)::varchar AS page_path, sum(pageviews)::int AS pageviews,
@@ -89,7 +89,7 @@ export async function recomputeDays(tx: Tx, site: RollupSite, days: readonly str
             SELECT day, exit_key, exit_page_id, exit_path, 0, 0, 0, count(*) FROM visit
             GROUP BY day, exit_key, exit_page_id, exit_path) u
           GROUP BY day, page_key),
-        ${reconcile(pageDaily, siteId, ofDay(days))},
+        ${reconcile(pageDaily, siteId, ofDays(siteId, days))},
 
         next_dimensions_daily AS MATERIALIZED (
           SELECT day, dimension::varchar AS dimension, value::varchar AS value, sum(pageviews)::int AS pageviews,
@@ -109,7 +109,7 @@ export async function recomputeDays(tx: Tx, site: RollupSite, days: readonly str
         ${reconcile(
           dimensionsDaily,
           siteId,
-          sql`${ofDay(days)} AND t.dimension IN (${sql.join(
+          sql`${ofDays(siteId, days)} AND t.dimension IN (${sql.join(
             dimensions.map((name) => sql`${name}`),
             sql`, `,
           )})`,

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
-import { agentHash, pageKey } from './pageview-parts.ts'
+import { agentHash, pageKey, within } from './pageview-parts.ts'
 import { reconcile } from './reconcile.ts'
 import type { TakenHours } from './take.ts'
 
@@ -27,7 +27,7 @@ export async function recomputePagesHourly(
           FROM span s
           CROSS JOIN LATERAL (
             SELECT p.page_id, p.page_url, p.session_id, p.user_agent, p.created_at FROM public.website_pageviews p
-            WHERE p.site_id = ${siteId} AND p.created_at >= s.lo AND p.created_at < s.hi OFFSET 0) p
+            WHERE ${within(siteId, 'p', sql`s.lo`, sql`s.hi`)} OFFSET 0) p
           LEFT JOIN website_worker.user_agents a ON a.hash = ${agentHash(sql`p.user_agent`)}
           WHERE a.is_bot IS NOT TRUE AND date_trunc('hour', p.created_at AT TIME ZONE 'UTC', ${zone}) = s.hour),
         by_session AS (
@@ -36,7 +36,7 @@ export async function recomputePagesHourly(
           SELECT hour, ${pageKey(sql`page_id`, sql`path`)}::uuid AS page_key, page_id, left(path, 1024)::varchar AS page_path,
             sum(n)::int AS pageviews, count(session)::int AS visitors
           FROM by_session GROUP BY hour, page_id, path),
-        ${reconcile(pageHourly, siteId, sql`t.hour = ANY (${sql.param([...buckets, ...quarters])}::timestamptz[])`)}
+        ${reconcile(pageHourly, siteId, sql`t.site_id = ${siteId} AND t.hour = ANY (${sql.param([...buckets, ...quarters])}::timestamptz[])`)}
         SELECT (SELECT count(*) FROM gone_page_hourly)::int + (SELECT count(*) FROM put_page_hourly)::int AS changed`,
   )
   return rows[0]!.changed as number

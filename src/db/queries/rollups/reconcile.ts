@@ -16,7 +16,7 @@ const columns = (names: readonly string[]) =>
   )
 
 /**
- * CTEs that make the rows of `live` (a condition on `t`) what the CTE `next_<table>` says, and write only what differs:
+ * CTEs that make the rows of `live` (a condition on `t`; they are the site's) what the CTE `next_<table>` says, and write only what differs:
  * `put_<table>` and `gone_<table>` return those. Rows meet in set operations, which need no good estimate of how many there
  * are; nobody else writes them while the site's row is locked, so that they are removed where they lie.
  */
@@ -25,7 +25,7 @@ export function reconcile({ table, key, values }: Reconciled, siteId: number, li
   const named = (prefix: string) => sql.identifier(`${prefix}_${table}`)
   const all = columns([...key, ...values])
   return sql`
-    ${named('live')} AS MATERIALIZED (SELECT t.ctid AS tid, ${all} FROM ${target} t WHERE t.site_id = ${siteId} AND ${live}),
+    ${named('live')} AS MATERIALIZED (SELECT t.ctid AS tid, ${all} FROM ${target} t WHERE ${live}),
     ${named('gone')} AS (
       DELETE FROM ${target} WHERE ctid = ANY (ARRAY(
         SELECT min(tid) FROM (

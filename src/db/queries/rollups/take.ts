@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
+import { within } from './pageview-parts.ts'
 import type { RollupSite } from './site.ts'
 
 /** Hours whose rows changed, taken from the log; instants and days as Postgres writes them. */
@@ -98,8 +99,8 @@ export async function markRange(
   const raw = (table: 'website_pageviews' | 'website_events', kind: string) => {
     const first = (after: ReturnType<typeof sql>) => sql`(
       SELECT date_trunc('hour', p.created_at) FROM public.${sql.identifier(table)} p
-      WHERE p.site_id = ${siteId} AND p.created_at >= ${after} AND p.created_at < ${hi} AT TIME ZONE 'UTC'
-      ORDER BY p.created_at LIMIT 1)`
+      WHERE ${within(siteId, 'p', after, sql`${hi} AT TIME ZONE 'UTC'`)}
+      ORDER BY p.site_id, p.created_at LIMIT 1)`
     return sql`(
       WITH RECURSIVE step (hour) AS (
         SELECT ${first(sql`${lo} AT TIME ZONE 'UTC'`)}
@@ -115,6 +116,8 @@ export async function markRange(
           ${raw('website_pageviews', 'pageviews')} UNION ALL ${raw('website_events', 'events')}
           UNION ALL SELECT 'pageviews', hour FROM public.website_analytics_page_hourly WHERE site_id = ${siteId}
             AND hour >= ${lo} AND hour < ${hi}
+          UNION ALL SELECT 'pageviews', started_at FROM public.website_analytics_visits WHERE site_id = ${siteId}
+            AND started_at >= ${lo} AND started_at < ${hi}
           UNION ALL SELECT 'pageviews', ${start(sql`day`)} FROM public.website_analytics_site_daily WHERE site_id = ${siteId}
             AND day >= (${lo} AT TIME ZONE ${zone})::date AND day <= (${hi} AT TIME ZONE ${zone})::date
           UNION ALL SELECT 'events', ${start(sql`day`)} FROM public.website_analytics_events_daily WHERE site_id = ${siteId}

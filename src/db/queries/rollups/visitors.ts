@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
+import { within } from './pageview-parts.ts'
 import { reconcile } from './reconcile.ts'
 import type { RollupSite } from './site.ts'
 
@@ -31,7 +32,7 @@ export async function recomputeVisitors(tx: Tx, { siteId, zone }: RollupSite): P
           SELECT v.session_id, (v.started_at AT TIME ZONE ${zone})::date AS first, (v.ended_at AT TIME ZONE ${zone})::date AS last
           FROM read r CROSS JOIN LATERAL (
             SELECT v.session_id, v.started_at, v.ended_at FROM public.website_analytics_visits v
-            WHERE v.site_id = ${siteId} AND v.started_at >= r.lo - interval '6 hours' AND v.started_at < r.hi
+            WHERE ${within(siteId, 'v', sql`r.lo - interval '6 hours'`, sql`r.hi`)}
             UNION ALL
             SELECT v.session_id, v.started_at, v.ended_at FROM public.website_analytics_visits v
             WHERE v.site_id = ${siteId} AND v.seconds > 21600 AND v.started_at < r.lo - interval '6 hours' AND v.ended_at >= r.lo
@@ -64,7 +65,7 @@ export async function recomputeVisitors(tx: Tx, { siteId, zone }: RollupSite): P
         ${reconcile(
           visitors,
           siteId,
-          sql`((t.period IN ('7d', '30d') AND t.ends_on BETWEEN (SELECT since FROM scope) AND (SELECT until FROM scope))
+          sql`t.site_id = ${siteId} AND ((t.period IN ('7d', '30d') AND t.ends_on BETWEEN (SELECT since FROM scope) AND (SELECT until FROM scope))
             OR (t.period = 'month' AND t.ends_on BETWEEN (SELECT since FROM scope) AND (SELECT month_until FROM scope)))`,
         )},
         rest AS MATERIALIZED (

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
-import { agentHash, dimensionColumns, dimensions, originOf, pageKey, rawDimensions } from './pageview-parts.ts'
+import { agentHash, dimensionColumns, dimensions, originOf, pageKey, rawDimensions, within } from './pageview-parts.ts'
 import { reconcile } from './reconcile.ts'
 import type { RollupSite } from './site.ts'
 
@@ -56,14 +56,14 @@ export async function recomputeVisits(tx: Tx, site: RollupSite, hours: readonly 
           SELECT session, min(lo) AS lo, max(hi) AS hi FROM (
             SELECT p.session, p.lo, p.hi FROM hour h CROSS JOIN LATERAL (
               SELECT p.session_id AS session, min(p.created_at) AS lo, max(p.created_at) AS hi FROM public.website_pageviews p
-              WHERE p.site_id = ${siteId} AND p.created_at >= h.lo AND p.created_at < h.hi AND p.session_id <> ''
+              WHERE ${within(siteId, 'p', sql`h.lo`, sql`h.hi`)} AND p.session_id <> ''
               GROUP BY p.session_id OFFSET 0) p
             UNION ALL
             SELECT v.session, v.lo, v.hi FROM hour h CROSS JOIN LATERAL (
               SELECT v.session_id AS session, v.started_at AT TIME ZONE 'UTC' AS lo, v.ended_at AT TIME ZONE 'UTC' AS hi
               FROM public.website_analytics_visits v
-              WHERE v.site_id = ${siteId} AND v.started_at >= (h.lo - ${long}) AT TIME ZONE 'UTC'
-                AND v.started_at < h.hi AT TIME ZONE 'UTC' AND v.ended_at >= h.lo AT TIME ZONE 'UTC'
+              WHERE ${within(siteId, 'v', sql`(h.lo - ${long}) AT TIME ZONE 'UTC'`, sql`h.hi AT TIME ZONE 'UTC'`)}
+                AND v.ended_at >= h.lo AT TIME ZONE 'UTC'
                 AND v.started_at >= ${sealedUntil}::timestamptz
               UNION ALL
               SELECT v.session_id, v.started_at AT TIME ZONE 'UTC', v.ended_at AT TIME ZONE 'UTC'
@@ -77,8 +77,9 @@ export async function recomputeVisits(tx: Tx, site: RollupSite, hours: readonly 
           FROM touched t CROSS JOIN LATERAL (
             SELECT v.started_at AT TIME ZONE 'UTC' AS lo, v.ended_at AT TIME ZONE 'UTC' AS hi
             FROM public.website_analytics_visits v
-            WHERE v.site_id = ${siteId} AND v.session_id = t.session
-              AND v.started_at <= (t.hi + ${around}) AT TIME ZONE 'UTC' AND v.ended_at >= (t.lo - ${around}) AT TIME ZONE 'UTC'
+            WHERE (v.site_id, v.session_id, v.started_at) >= (${siteId}::int, t.session, '-infinity')
+              AND (v.site_id, v.session_id, v.started_at) <= (${siteId}::int, t.session, (t.hi + ${around}) AT TIME ZONE 'UTC')
+              AND v.ended_at >= (t.lo - ${around}) AT TIME ZONE 'UTC'
             OFFSET 0) v),
         span AS MATERIALIZED (
           SELECT session, min(touched_lo) AS touched_lo, max(touched_hi) AS touched_hi, min(lo) AS lo, max(hi) AS hi FROM (
@@ -90,12 +91,11 @@ export async function recomputeVisits(tx: Tx, site: RollupSite, hours: readonly 
             p.page_id, website_worker.path_of(p.page_url) AS path, ${rawDimensions(sql`p`, sql`r`)}
           FROM span s
           CROSS JOIN LATERAL (
-            SELECT p.* FROM public.website_pageviews p
-            WHERE p.session_id = s.session AND p.site_id = ${siteId}
-              AND p.created_at >= greatest(s.lo, ${sealed}) AND p.created_at <= s.hi OFFSET 0) p
+            SELECT p.* FROM public.website_pageviews p WHERE p.session_id = s.session OFFSET 0) p
           LEFT JOIN website_worker.user_agents a ON a.hash = ${agentHash(sql`p.user_agent`)}
           LEFT JOIN website_worker.referrer_hosts r ON r.origin = ${originOf(sql`p.referrer`)}
-          WHERE a.is_bot IS NOT TRUE
+          WHERE p.site_id = ${siteId} AND p.created_at >= greatest(s.lo, ${sealed}) AND p.created_at <= s.hi
+            AND a.is_bot IS NOT TRUE
           UNION ALL
           SELECT session, touched_lo, touched_hi, lo, hi, true, 0, NULL, '', ${sql.join(
             dimensions.map(() => sql`''`),
