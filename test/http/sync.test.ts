@@ -23,20 +23,18 @@ beforeAll(async () => {
     finishedAt: new Date(),
     ...values,
   })
-  await api.db
-    .insert(syncRuns)
-    .values([
-      ...Array.from({ length: 60 }, (_, n) => run(n + 1)),
-      run(61, { type: 'price', state: 'failed', error: 'the ERP said no', options: { force: true }, rejected: 2 }),
-      run(62, {
-        type: 'inventory',
-        state: 'running',
-        phase: 'applying',
-        options: { audit: true, skus: ['A'] },
-        finishedAt: null,
-      }),
-      run(63, { siteId: other }),
-    ])
+  await api.db.insert(syncRuns).values([
+    ...Array.from({ length: 60 }, (_, n) => run(n + 1)),
+    run(61, { type: 'price', state: 'failed', error: 'the ERP said no', options: { force: true }, rejected: 2 }),
+    run(62, {
+      type: 'inventory',
+      state: 'running',
+      phase: 'applying',
+      options: { audit: true, skus: ['A'] },
+      finishedAt: null,
+    }),
+    run(63, { siteId: other }),
+  ])
   const bad = { siteId, type: 'product', entity: 'product' as const, reason: 'price: is negative' }
   await api.db.insert(syncQuarantine).values([
     { ...bad, key: '1', erpId: '1', sku: 'S-1', snapshot: { price: '-1' } },
