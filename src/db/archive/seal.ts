@@ -17,13 +17,13 @@ export async function sealMonth(tx: Tx, month: string): Promise<void> {
   // analytics_dirty_pkey, a probe a site. The site's day that the month ends in is sealed whole.
   const { rows } = await tx.execute<{ id: number }>(sql`
     SELECT w.id FROM public.website_sites w
-    WHERE coalesce(
-        (SELECT d.enabled FROM website_worker.domains d WHERE d.domain = 'rollups' AND d.site_id = w.id),
-        (SELECT d.enabled FROM website_worker.domains d WHERE d.domain = 'rollups' AND d.site_id = 0), true)
+    WHERE website_worker.hold_reason('rollups', w.id) IS DISTINCT FROM 'domain off'
       AND EXISTS (SELECT FROM website_worker.analytics_dirty a
                   WHERE a.site_id = w.id AND a.hour < ${end} + interval '26 hours')
     ORDER BY w.id LIMIT 1`)
   if (rows.length > 0) {
-    throw new AppError('unavailable', `analytics of site ${rows[0]!.id} are yet to be rolled up; it waits for that`)
+    const site = rows[0]!.id
+    const message = `analytics of site ${site} are yet to be rolled up; it waits for that, or for: website-worker disable rollups --site ${site}`
+    throw new AppError('unavailable', message)
   }
 }
