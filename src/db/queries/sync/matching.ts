@@ -105,7 +105,7 @@ export async function refuseTwins(tx: Tx, run: SyncRun): Promise<void> {
 
 /**
  * Finds the rows of staged products that have none yet by their SKU. A row whose ERP id is archived or gone is taken over;
- * one that belongs to another product of the ERP is not. Returns how many rows now have another id than before.
+ * one that belongs to another product of the ERP is not. Returns how many rows that had no id have one now.
  */
 export async function linkBySku(tx: Tx, run: SyncRun, view: Traversal, range?: StagedRange): Promise<number> {
   const { siteId } = run
@@ -122,7 +122,8 @@ export async function linkBySku(tx: Tx, run: SyncRun, view: Traversal, range?: S
         WHERE ${homeless}
           AND (SELECT o.row_id FROM website_worker.erp_ids o WHERE o.entity = 'product' AND o.row_id = q.id) IS NULL`,
   )
-  // As above.
+  // As above; skipped where the range is full of what now has a row.
+  if (range && rowCount === range.through - range.after) return rowCount
   const { rows } = await tx.execute(
     sql`SELECT s.n, s.sku, s.erp_id AS "erpId", coalesce(s.doc ->> 'status', 'active') = 'active' AS "isActive", q.id,
           o.erp_id AS owner, ${isDead(view)} AS "isDead"

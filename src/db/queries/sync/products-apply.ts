@@ -6,7 +6,7 @@ import type { StagedRange } from './levels.ts'
 import { forgetLostRows, linkByNumber, linkBySku, refuseTwins } from './matching.ts'
 import { applyPricesTo } from './prices.ts'
 import { insertProducts } from './products-insert.ts'
-import { ints, passOver, type Traversal } from './products-staged.ts'
+import { ints, passOver, type LeftAlone, type Traversal } from './products-staged.ts'
 import { updateProducts } from './products-update.ts'
 import { renameProducts } from './renames.ts'
 import type { ApplyCounts, SyncRun } from './run.ts'
@@ -28,6 +28,8 @@ export async function linkProducts(tx: Tx, run: SyncRun, view: Traversal): Promi
   return { renamed }
 }
 
+const nothing: LeftAlone = { stale: 0, deleted: 0, shadowed: 0 }
+
 /** Writes the staged products and tombstones of a range. Doing it again changes nothing. */
 export async function applyProductRange(
   tx: Tx,
@@ -36,9 +38,11 @@ export async function applyProductRange(
   range: StagedRange,
 ): Promise<ApplyCounts> {
   const inserted = await insertProducts(tx, run, range)
-  await linkBySku(tx, run, view, range)
-  const leftAlone = await passOver(tx, run, range)
-  const variants = await applyVariants(tx, run, range)
+  const linked = await linkBySku(tx, run, view, range)
+  // Of a first import nothing is stale, deleted or removed: that isn't looked for.
+  const isAllNew = inserted === range.through - range.after && linked === inserted
+  const leftAlone = isAllNew ? nothing : await passOver(tx, run, range)
+  const variants = await applyVariants(tx, run, range, isAllNew)
   const categoriesUnknown = await applyCategories(tx, run, view, range)
   const { adopted, updated, unchanged, ...changes } = await updateProducts(tx, run, view, range)
   await stockUp(tx, run, adopted)

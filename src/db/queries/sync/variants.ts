@@ -21,8 +21,16 @@ const named: SQL = sql`
 
 const money = (field: string) => sql.raw(`(w.doc ->> '${field}')::numeric(10, 2)`)
 
-/** Brings the variants of staged products in line with the ERP's. */
-export async function applyVariants(tx: Tx, run: SyncRun, range: StagedRange): Promise<VariantCounts> {
+/** Brings the variants of staged products in line with the ERP's. `isAllNew`: none of the products had any before. */
+export async function applyVariants(
+  tx: Tx,
+  run: SyncRun,
+  range: StagedRange,
+  isAllNew: boolean,
+): Promise<VariantCounts> {
+  if (isAllNew) {
+    return { ...(await writeVariants(tx, run, range)), variantsRevived: 0, variantsDeleted: 0, variantsRetired: 0 }
+  }
   const variantsRevived = await reviveVariants(tx, run, range)
   const written = await writeVariants(tx, run, range)
   return { ...written, variantsRevived, ...(await removeVariants(tx, run, range)) }
