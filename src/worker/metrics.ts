@@ -5,6 +5,7 @@ import { atMost } from '../deadline.ts'
 import { readStreams } from '../db/queries/sync/checkpoints.ts'
 import type { QueueBackend } from '../work/backend.ts'
 import { createMaintenanceMetrics } from './maintenance-metrics.ts'
+import { createRollupMetrics } from './rollup-metrics.ts'
 
 /** The process's metrics: what runs report, and what is read when someone scrapes. */
 export interface Metrics {
@@ -169,6 +170,7 @@ export function createMetrics(
   })
 
   const readMaintenance = createMaintenanceMetrics(registry, deadlineMs)
+  const readRollups = createRollupMetrics(registry, deadlineMs)
 
   async function readItems() {
     const read = await atMost(deadlineMs, countItems(deps.db)).catch(() => undefined)
@@ -225,7 +227,7 @@ export function createMetrics(
       if (!reading || performance.now() - reading.since >= freshMs) {
         reading = {
           since: performance.now(),
-          ended: Promise.all([readItems(), readQueues(), readSyncs(), readMaintenance(deps.db)]),
+          ended: Promise.all([readItems(), readQueues(), readSyncs(), readMaintenance(deps.db), readRollups(deps.db)]),
         }
       }
       await reading.ended
