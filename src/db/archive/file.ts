@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip, createGzip } from 'node:zlib'
@@ -34,11 +34,15 @@ const linesAtOnce = 500
 /** Where the manifest of a file lies. */
 export const manifestPath = (path: string) => path.replace(/\.ndjson\.gz$/, '.manifest.json')
 
-/** Writes lines to a gzip file, whole or not at all, with its manifest beside it; it is on disk when this resolves. */
+/**
+ * Writes lines to a gzip file, whole or not at all, with its manifest beside it; it is on disk when this resolves. What a
+ * run that is no more left unnamed goes. `confirm` is asked right before a file gets its name, and throws if it may not.
+ */
 export async function writeArchiveFile(
   path: string,
   about: Pick<Manifest, 'table' | 'month' | 'part'>,
   pages: AsyncIterable<readonly Line[]>,
+  confirm: () => Promise<void> = async () => {},
 ): Promise<Manifest> {
   const content = createHash('sha256')
   const counts = { rows: 0, minId: Infinity, maxId: -Infinity }
@@ -56,8 +60,9 @@ export async function writeArchiveFile(
   }
   const hash = createHash('sha256')
   let bytes = 0
-  await mkdir(dirname(path), { recursive: true })
-  await durably(path, (append) =>
+  await makeFolder(dirname(path))
+  await removeUnnamed(path)
+  await durably(path, confirm, (append) =>
     pipeline(Readable.from(text()), createGzip(), async (chunks: AsyncIterable<Buffer>) => {
       for await (const chunk of chunks) {
         hash.update(chunk)
@@ -73,16 +78,38 @@ export async function writeArchiveFile(
     sha256: hash.digest('hex'),
     contentSha256: content.digest('hex'),
   }
-  await durably(manifestPath(path), (append) =>
+  await durably(manifestPath(path), confirm, (append) =>
     append(`${JSON.stringify(manifest, undefined, 2)}
 `),
   )
   return manifest
 }
 
+// A folder is on disk once the one it lies in is.
+async function makeFolder(path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true })
+  if (first === undefined) return
+  for (let made = resolve(path); made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made))
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r')
+  await folder.sync().finally(() => folder.close())
+}
+
+// Should its run still live, it finds nothing left to name.
+async function removeUnnamed(path: string): Promise<void> {
+  const names = [path, manifestPath(path)].map((each) => `${basename(each)}.`)
+  for (const entry of await readdir(dirname(path))) {
+    if (entry.endsWith('.tmp') && names.some((name) => entry.startsWith(name)))
+      await rm(join(dirname(path), entry), { force: true })
+  }
+}
+
 // Under a name of its own until it is whole and on disk; a crash leaves at most that.
 async function durably(
   path: string,
+  confirm: () => Promise<void>,
   write: (append: (chunk: Buffer | string) => Promise<void>) => Promise<void>,
 ): Promise<void> {
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`
@@ -91,9 +118,9 @@ async function durably(
     await write((chunk) => file.appendFile(chunk))
     await file.sync()
     await file.close()
+    await confirm()
     await rename(temporary, path)
-    const folder = await open(dirname(path), 'r')
-    await folder.sync().finally(() => folder.close())
+    await syncFolder(dirname(path))
   } catch (error) {
     await file.close().catch(() => {})
     await rm(temporary, { force: true })

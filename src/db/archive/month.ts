@@ -29,10 +29,16 @@ export interface ArchivedMonth {
 const whichPart = ({ tableName, month, part }: Pick<Part, 'tableName' | 'month' | 'part'>) =>
   and(eq(archives.tableName, tableName), eq(archives.month, month), eq(archives.part, part))
 
+// Only as it was when this run looked: one that comes back after another took over must not undo what that did.
 async function update(db: Db | Tx, part: Part, change: Partial<typeof archives.$inferInsert>): Promise<Part> {
   // Primary key.
-  const [row] = await db.update(archives).set(change).where(whichPart(part)).returning()
-  return row!
+  const [row] = await db
+    .update(archives)
+    .set(change)
+    .where(and(whichPart(part), eq(archives.state, part.state)))
+    .returning()
+  if (!row) throw new AppError('unavailable', 'another run is at it')
+  return row
 }
 
 /** The part of a month that is under way, or a new one for rows that have none; undefined when there is nothing to do. */
@@ -48,7 +54,7 @@ async function openPart(db: Db, table: ArchivableTable, month: string, dir: stri
   if (last && !isBegun && last.state !== 'dropped') return last
   if (!(await hasRows(db, table, month))) {
     // Whoever removed them left nothing to archive.
-    if (isBegun) await db.delete(archives).where(whichPart(last))
+    if (isBegun) await db.delete(archives).where(and(whichPart(last), eq(archives.state, 'writing')))
     return undefined
   }
   if (isBegun) return last
@@ -73,7 +79,11 @@ export async function writeMonth(
   const isLost = part?.state === 'written' && !existsSync(join(dir, part.file))
   if (!part || (part.state !== 'writing' && !isLost)) return part
   const about = { table, month, part: part.part }
-  const manifest = await writeArchiveFile(join(dir, part.file), about, rowsOf(db, table, month, signal))
+  const confirm = async () => {
+    signal.throwIfAborted()
+    await update(db, part, { state: part.state })
+  }
+  const manifest = await writeArchiveFile(join(dir, part.file), about, rowsOf(db, table, month, signal), confirm)
   return update(db, part, { state: 'written', rows: manifest.rows, sha256: manifest.sha256, error: null })
 }
 
@@ -98,15 +108,16 @@ export async function dropMonth(
     signal.throwIfAborted()
     inTable += await countSame(db, table, month, lines)
   })
+  let dropping = part
   if (part.state === 'written') {
     if (inTable !== manifest.rows) {
       await update(db, part, { state: 'writing' })
       const message = `${manifest.rows - inTable} of its rows were changed since; it is written anew`
       throw new AppError('unavailable', message)
     }
-    await transact(db, async (tx) => {
+    dropping = await transact(db, async (tx) => {
       if (table !== 'website_audit_logs') await sealMonth(tx, month)
-      await update(tx, part, { state: 'dropping', error: null })
+      return update(tx, part, { state: 'dropping', error: null })
     })
   }
   let rows = 0
@@ -114,7 +125,11 @@ export async function dropMonth(
     signal.throwIfAborted()
     rows += await removeSame(db, table, month, lines)
   })
-  const dropped = await update(db, part, { state: 'dropped', droppedAt: sql`now()` as unknown as Date, error: null })
+  const dropped = await update(db, dropping, {
+    state: 'dropped',
+    droppedAt: sql`now()` as unknown as Date,
+    error: null,
+  })
   return { rows, part: dropped }
 }
 
@@ -135,7 +150,8 @@ export async function archiveMonth(
     options.signal.throwIfAborted()
     if (!(error instanceof AppError)) throw error
     const refused = messageOf(error)
-    await update(db, part, { error: refused })
+    // Primary key.
+    await db.update(archives).set({ error: refused }).where(whichPart(part))
     return { ...about, rows: 0, refused }
   }
 }

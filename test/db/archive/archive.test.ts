@@ -1,11 +1,12 @@
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { sql } from 'drizzle-orm'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { archiveMonth, dropMonth, writeMonth } from '../../../src/db/archive/month.ts'
 import { archiveOld } from '../../../src/db/archive/run.ts'
 import { verifyArchive, type VerifiedFile } from '../../../src/db/archive/verify.ts'
+import { messageOf } from '../../../src/errors.ts'
 import { enablePartitions } from '../../../src/db/partitions/convert.ts'
 import { contentOf, maintaining } from '../partitions/conversion.ts'
 import { type ArchiveWorld, createArchiveWorld, past } from './archive-fixtures.ts'
@@ -147,6 +148,29 @@ test('never writes over a file that its books do not know of', async () => {
   await world.query('DELETE FROM website_worker.analytics_dirty')
   expect(await run()).toMatchObject([{ file: `${table}/${past.name}.2.ndjson.gz`, rows: 1 }])
   expect((await readFile(join(world.dir, file))).equals(before)).toBe(true)
+})
+
+test('a run that another overtook names no file, and leaves the books as they are', async () => {
+  await world.query(
+    `INSERT INTO website_worker.archives (table_name, month, part, state, file) VALUES ('${table}', '${past.month}', 1, 'writing', '${file}')`,
+  )
+  await mkdir(join(world.dir, table))
+  await writeFile(join(world.dir, `${file}.0badcafe.tmp`), 'of a run that was killed')
+  const other = await world.database.pool.connect()
+  await other.query('BEGIN')
+  await other.query('SELECT FROM website_worker.archives FOR UPDATE')
+  const overtaken = write().catch(messageOf)
+  await vi.waitFor(async () =>
+    expect(
+      await world.query(`SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`),
+    ).toHaveLength(1),
+  )
+  await other.query(`UPDATE website_worker.archives SET state = 'dropped', rows = 7`)
+  await other.query('COMMIT')
+  other.release()
+  expect(await overtaken).toBe('another run is at it')
+  expect(await books()).toEqual([{ file, state: 'dropped', rows: 7, error: null }])
+  expect(await readdir(join(world.dir, table))).toEqual([])
 })
 
 test('stops between two pages when it is told to, and begins the file anew', async () => {
