@@ -77,9 +77,8 @@ export async function recomputeVisits(tx: Tx, site: RollupSite, hours: readonly 
           FROM touched t CROSS JOIN LATERAL (
             SELECT v.started_at AT TIME ZONE 'UTC' AS lo, v.ended_at AT TIME ZONE 'UTC' AS hi
             FROM public.website_analytics_visits v
-            WHERE (v.site_id, v.session_id, v.started_at) >= (${siteId}::int, t.session, '-infinity')
-              AND (v.site_id, v.session_id, v.started_at) <= (${siteId}::int, t.session, (t.hi + ${around}) AT TIME ZONE 'UTC')
-              AND v.ended_at >= (t.lo - ${around}) AT TIME ZONE 'UTC'
+            WHERE v.site_id = ${siteId} AND v.session_id = t.session
+              AND v.started_at <= (t.hi + ${around}) AT TIME ZONE 'UTC' AND v.ended_at >= (t.lo - ${around}) AT TIME ZONE 'UTC'
             OFFSET 0) v),
         span AS MATERIALIZED (
           SELECT session, min(touched_lo) AS touched_lo, max(touched_hi) AS touched_hi, min(lo) AS lo, max(hi) AS hi FROM (
