@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { transact, type Db, type Tx } from '../../db/client.ts'
+import type { Db, Tx } from '../../db/client.ts'
 import { countBad, quarantine, quarantineBatch, resolveQuarantine } from '../../db/queries/sync/quarantine.ts'
 import { lastStaged, type Kept, type StagedRange } from '../../db/queries/sync/levels.ts'
-import { fence, noteApplied, type ApplyCounts, type SyncRun } from '../../db/queries/sync/run.ts'
-import { lockCatalog } from '../../db/queries/sync/site-lock.ts'
+import { noteApplied, type ApplyCounts, type SyncRun } from '../../db/queries/sync/run.ts'
+import { inCatalog } from '../../db/queries/sync/site-lock.ts'
 import { AppError } from '../../errors.ts'
 import type { StepControl } from './stream.ts'
 
@@ -41,10 +41,7 @@ export async function applyInChunks(
     const range = { after, through: Math.min(after + chunkSize, total) }
     const written = new Set<string>()
     for (let tries = 0; ; tries++) {
-      signal.throwIfAborted()
-      const done = await transact(db, async (tx) => {
-        await fence(tx, run)
-        await lockCatalog(tx, run)
+      const done = await inCatalog(db, run, signal, async (tx) => {
         const result = await apply(tx, range)
         if (result.busy === 0) await noteApplied(tx, run, range.through)
         return result
@@ -71,14 +68,7 @@ export async function applyInChunks(
 
 /** Writes down what a run could not take, and lets go of what is well again. */
 async function writeRejects(db: Db, run: SyncRun, signal: AbortSignal): Promise<ApplyCounts> {
-  const fenced = <T>(work: (tx: Tx) => Promise<T>): Promise<T> => {
-    signal.throwIfAborted()
-    return transact(db, async (tx) => {
-      await fence(tx, run)
-      await lockCatalog(tx, run)
-      return work(tx)
-    })
-  }
+  const fenced = <T>(work: (tx: Tx) => Promise<T>): Promise<T> => inCatalog(db, run, signal, work)
   const parts = Math.ceil((await fenced((tx) => countBad(tx, run))) / quarantineBatch)
   let quarantined = 0
   for (let part = 0; part < parts; part++) quarantined += await fenced((tx) => quarantine(tx, run, part, parts))

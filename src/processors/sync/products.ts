@@ -9,8 +9,8 @@ import { announce, applyProductRange, linkProducts } from '../../db/queries/sync
 import { stageProducts } from '../../db/queries/sync/products-stage.ts'
 import { prepareForSets, readTraversal, type Traversal } from '../../db/queries/sync/products-staged.ts'
 import { countBad, quarantine, quarantineBatch, resolveQuarantine } from '../../db/queries/sync/quarantine.ts'
-import { fence, noteApplied, type ApplyCounts, type SyncRun } from '../../db/queries/sync/run.ts'
-import { lockCatalog } from '../../db/queries/sync/site-lock.ts'
+import { noteApplied, type ApplyCounts, type SyncRun } from '../../db/queries/sync/run.ts'
+import { inCatalog } from '../../db/queries/sync/site-lock.ts'
 import { sweepProducts, sweepSize } from '../../db/queries/sync/sweep.ts'
 import type { StepControl, SyncStream } from './stream.ts'
 
@@ -117,11 +117,8 @@ async function inFencedSets(
   work: (tx: Tx) => Promise<ApplyCounts>,
 ): Promise<ApplyCounts> {
   for (let tried = 0; ; tried++) {
-    signal.throwIfAborted()
     try {
-      return await transact(db, async (tx) => {
-        await fence(tx, run)
-        await lockCatalog(tx, run)
+      return await inCatalog(db, run, signal, async (tx) => {
         await prepareForSets(tx)
         return work(tx)
       })
