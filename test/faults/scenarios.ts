@@ -21,6 +21,7 @@ import { postgresRestart } from './postgres-restart.ts'
 import { publishing } from './publishing.ts'
 import { redisDown } from './redis-down.ts'
 import { replay } from './replay.ts'
+import { rollups } from './rollups.ts'
 import { secondRedis } from './second-redis.ts'
 import { sigterm } from './sigterm.ts'
 import { sqlEmit } from './sql-emit.ts'
@@ -52,6 +53,7 @@ export const scenarios: readonly Scenario[] = [
   leadStorm,
   unsureLeads,
   partition,
+  rollups,
   erpBrake,
   erpGarbage,
   erpConfig,

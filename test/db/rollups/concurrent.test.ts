@@ -16,11 +16,11 @@ test('loses nothing to writers that commit late, or not at all, nor to connectio
       await createSite(db, { timezone: 'Asia/Kolkata' }),
       await createSite(db, { timezone: 'America/New_York' }),
     ]
-    let writing = true
+    const written = new AbortController()
     let cut = 0
     let rolled = 0
     const roll = async () => {
-      for (let n = 0; writing; n++) {
+      for (let n = 0; !written.signal.aborted; n++) {
         await rollUp(rollers.db, { siteId: siteIds[n % 2]! }, { visitorsMs: 0 }).then(
           () => void rolled++,
           () => {},
@@ -37,7 +37,7 @@ test('loses nothing to writers that commit late, or not at all, nor to connectio
             WHERE datname = current_database() AND application_name = 'roller' AND state <> 'idle'`,
       )
     }
-    const written = writeAnalytics({
+    const writing = writeAnalytics({
       url,
       siteIds,
       writers: 8,
@@ -49,9 +49,7 @@ test('loses nothing to writers that commit late, or not at all, nor to connectio
         return ended < 160 || cut < 3 || rolled < 6
       },
     })
-    await written.finally(() => {
-      writing = false
-    })
+    await writing.finally(() => written.abort())
     await Promise.all([cutting, ...rolling])
     for (const siteId of siteIds) expect(await rollUp(db, { siteId })).toMatchObject({ kind: 'done' })
     expect(await readRollups(db)).toEqual(await recount(db))
