@@ -93,6 +93,28 @@ describe('SKUs', () => {
     expect(await catalog.quarantine()).toEqual([])
   })
 
+  test('that products swap take their stock and their prices along', async () => {
+    await catalog.full(named('A', 'B', 'C'))
+    await database.db.execute(
+      sql`INSERT INTO website_worker.erp_stock (site_id, sku, quantity, version)
+          VALUES (${catalog.siteId}, 'A', 5, 1), (${catalog.siteId}, 'B', 0, 1)`,
+    )
+    await database.db.execute(
+      sql`INSERT INTO website_worker.erp_prices (site_id, sku, price, version)
+          VALUES (${catalog.siteId}, 'A', 5, 1), (${catalog.siteId}, 'B', 50, 1)`,
+    )
+    await catalog.changes()
+    await catalog.full(named('B', 'A', 'D'), { hasPriceStream: true })
+    const shown = async (sku: string) => [
+      (await catalog.row(sku)).price,
+      (await catalog.variants(sku))[0]!.inventoryQuantity,
+    ]
+    expect(await shown('A')).toEqual(['5.00', 5])
+    expect(await shown('B')).toEqual(['50.00', 0])
+    expect(await shown('D')).toEqual(['10.00', 0])
+    expect(await catalog.changes()).toEqual({ A: ['inventory', 'price', 'sku'], B: ['price', 'sku'], D: ['sku'] })
+  })
+
   test('of a renamed product are free for a new one in the same run', async () => {
     await catalog.full(named('A', 'B'))
     expect(await catalog.full(named('C', 'B', 'A'))).toMatchObject({ renamed: 1, inserted: 1 })

@@ -160,16 +160,16 @@ export function writePrices(
 }
 
 /**
- * Gives products that are new, and their variants, the prices that the ERP last named for their SKUs; tells nobody.
- * Nothing where prices come with the products. Returns how many rows changed.
+ * Gives products that are new, or have another SKU, and their variants the prices that the ERP last named for their SKUs.
+ * Nothing where prices come with the products. Returns what changed; nobody is told.
  */
 export async function applyPricesTo(
   tx: Tx,
   run: PriceRun & Pick<SyncRun, 'hasPriceStream'>,
   productIds: readonly number[],
-): Promise<number> {
-  if (!run.hasPriceStream || productIds.length === 0) return 0
+): Promise<ProductChange[]> {
+  if (!run.hasPriceStream || productIds.length === 0) return []
   const ofVariants = sql`${each(productIds)} ${variantsIn(sql`i.id`)}`
-  const { rows } = await write(tx, run, productsOf(run, productIds), ofVariants)
-  return rows
+  const { changes } = await write(tx, run, productsOf(run, productIds), ofVariants)
+  return changes
 }

@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import { applyCategories } from './categories.ts'
-import { oweAnnouncement } from './changes.ts'
+import { noteProductChanges, oweAnnouncement } from './changes.ts'
 import type { StagedRange } from './levels.ts'
 import { forgetLostRows, linkByNumber, linkBySku, refuseTwins } from './matching.ts'
 import { applyPricesTo } from './prices.ts'
@@ -10,7 +10,7 @@ import { ints, passOver, type LeftAlone, type Traversal } from './products-stage
 import { updateProducts } from './products-update.ts'
 import { renameProducts } from './renames.ts'
 import type { ApplyCounts, SyncRun } from './run.ts'
-import { applyStockTo } from './stock.ts'
+import { writeStock } from './stock.ts'
 import { applyTombstones } from './sweep.ts'
 import { applyVariants } from './variants.ts'
 
@@ -23,9 +23,10 @@ export async function linkProducts(tx: Tx, run: SyncRun, view: Traversal): Promi
   await linkByNumber(tx, run)
   await refuseTwins(tx, run)
   const renamed = await renameProducts(tx, run, view)
+  await stockUp(tx, run, renamed)
   await linkBySku(tx, run, view)
   await announce(tx, run)
-  return { renamed }
+  return { renamed: renamed.length }
 }
 
 const nothing: LeftAlone = { stale: 0, deleted: 0, shadowed: 0 }
@@ -60,19 +61,21 @@ export async function applyProductRange(
   }
 }
 
-/** Rows that were there before the ERP's product was known get the price and the stock that it named for their SKUs. */
+/**
+ * Rows that have another SKU, or were there before the ERP's product was known, get the price and the stock that it named
+ * for their SKUs: it says each only once.
+ */
 async function stockUp(tx: Tx, run: SyncRun, productIds: readonly number[]): Promise<void> {
   if (productIds.length === 0) return
-  await applyPricesTo(tx, run, productIds)
+  const priced = await applyPricesTo(tx, run, productIds)
   // idx_website_product_variants_product_id.
   const { rows } = await tx.execute(
     sql`SELECT v.id FROM public.website_product_variants v WHERE v.product_id = ANY (${ints(productIds)})`,
   )
-  await applyStockTo(
-    tx,
-    run,
-    rows.map((row) => row.id as number),
-  )
+  const variantIds = rows.map((row) => row.id as number)
+  const stocked = new Set((await writeStock(tx, run, variantIds)).map(({ productId }) => productId))
+  const changes = [...stocked].map((productId) => ({ productId, changed: ['inventory'] }))
+  await noteProductChanges(tx, run, [...priced, ...changes])
 }
 
 /** Owes `product.updated`, if there is anything to tell. */

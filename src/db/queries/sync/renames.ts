@@ -21,15 +21,16 @@ interface Rename {
 
 /**
  * Gives rows the SKUs that the ERP gave their products, all at once, so that SKUs can be swapped. One that another product
- * keeps can't be had, unless the ERP has done with that one. Returns how many rows have another SKU now.
+ * keeps can't be had, unless the ERP has done with that one. Returns the rows that have another SKU now.
  */
-export async function renameProducts(tx: Tx, run: SyncRun, view: Traversal): Promise<number> {
+export async function renameProducts(tx: Tx, run: SyncRun, view: Traversal): Promise<number[]> {
   const wanted = await readRenames(tx, run, view)
-  if (wanted.length === 0) return 0
+  if (wanted.length === 0) return []
   const { accepted, refused } = judgeRenames(wanted)
   const broken = await renameOrSplit(tx, run, groupsOf(accepted))
   await refuse(tx, run, [...refused, ...broken])
-  return accepted.length - broken.length
+  const left = new Set(broken.map(({ n }) => n))
+  return accepted.flatMap(({ n, id }) => (left.has(n) ? [] : [id]))
 }
 
 async function readRenames(tx: Tx, run: SyncRun, view: Traversal): Promise<Rename[]> {
