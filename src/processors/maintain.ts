@@ -7,6 +7,7 @@ import { readExpiring } from '../db/queries/expiring.ts'
 import { prune } from '../db/queries/prune.ts'
 import { pruneShop } from '../db/queries/prune-shop.ts'
 import { pruneSubmissions } from '../db/queries/prune-submissions.ts'
+import { forgetClassified } from '../db/queries/rollups/classify.ts'
 import { disableFailing, failingForMs, noteReactivated } from '../db/queries/webhook-health.ts'
 import type { Processor } from './contract.ts'
 
@@ -63,6 +64,7 @@ const steps: Readonly<Record<string, Step>> = {
   shop: async ({ db, cartsDays, syncLogsDays }, _log, signal) => ({
     ...(await pruneShop(db, { cartsDays, syncLogsDays, signal })),
   }),
+  classified: async ({ db }, _log, signal) => ({ forgotten: await forgetClassified(db, signal) }),
   analyze: async ({ db }, _log, signal) => ({ analyzed: await analyzeChanged(db, signal) }),
   async expiring({ db }, log) {
     const expiring = await readExpiring(db)

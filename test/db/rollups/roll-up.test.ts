@@ -1,9 +1,10 @@
 import { sql } from 'drizzle-orm'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { forgetClassified } from '../../../src/db/queries/rollups/classify.ts'
 import { createTestDatabase, type TestDatabase } from '../../fixtures/database.ts'
 import { createSite } from '../main-app.ts'
 import { readRollups, recount } from './recount.ts'
-import { rollUp, view } from './rollup-fixtures.ts'
+import { one, rollUp, view } from './rollup-fixtures.ts'
 
 let database: TestDatabase
 let siteId: number
@@ -40,4 +41,28 @@ test('counts pageviews, visitors, visits, bounces and pages as a recount does', 
   expect(await rollUp(database.db, { siteId })).toMatchObject({ kind: 'done', result: { hours: 3 } })
   await expectExact()
   expect((await readRollups(database.db)).site_daily).toHaveLength(2)
+})
+
+test('forgets user agents and referrers that nothing has had for long, and judges them anew', async () => {
+  const { db } = database
+  const bot = {
+    at: '2026-03-01 12:00',
+    agent: 'Mozilla/5.0 (compatible; Googlebot/2.1)',
+    referrer: 'https://a.example/b',
+  }
+  await view(db, siteId, bot, { ...bot, agent: null })
+  await rollUp(db, { siteId })
+  const known = sql`SELECT (SELECT count(*) FROM website_worker.user_agents) || ' ' || (SELECT count(*) FROM website_worker.referrer_hosts)`
+  await db.execute(sql`UPDATE website_worker.user_agents SET is_bot = false, seen_on = seen_on - 31`)
+  expect(await forgetClassified(db, new AbortController().signal)).toBe(0)
+  await view(db, siteId, bot)
+  await rollUp(db, { siteId })
+  await expectExact()
+  await db.execute(sql`UPDATE website_worker.user_agents SET seen_on = seen_on - 61`)
+  await db.execute(sql`UPDATE website_worker.referrer_hosts SET seen_on = seen_on - 61`)
+  expect(await forgetClassified(db, new AbortController().signal)).toBe(2)
+  expect(await one(db, known)).toBe('0 0')
+  await view(db, siteId, bot)
+  await rollUp(db, { siteId })
+  await expectExact()
 })

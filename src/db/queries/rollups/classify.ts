@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { Db, Tx } from '../../client.ts'
+import { untilDone } from '../prune-steps.ts'
 import { agentHash, originOf, within } from './pageview-parts.ts'
 import type { RollupSite } from './site.ts'
 
@@ -92,17 +93,24 @@ async function findUnknown(
   return rows as unknown as Unknown[]
 }
 
-/** Forgets what no pageview that was rolled up lately has. */
-export async function forgetClassified(db: Db): Promise<void> {
-  // user_agents_seen_on, referrer_hosts_seen_on.
-  await db.execute(
+/** Forgets, a little at a time, what no pageview that was rolled up lately has. Returns how much. */
+export async function forgetClassified(db: Db, signal: AbortSignal): Promise<number> {
+  const old = sql`seen_on < current_date - ${2 * freshDays}::int ORDER BY seen_on LIMIT ${pageSize}`
+  // user_agents_seen_on; primary key.
+  const agents = await untilDone(
+    db,
+    signal,
+    pageSize,
     sql`DELETE FROM website_worker.user_agents WHERE hash = ANY (ARRAY(
-          SELECT hash FROM website_worker.user_agents WHERE seen_on < current_date - ${2 * freshDays}::int
-          ORDER BY seen_on LIMIT 5000))`,
+          SELECT hash FROM website_worker.user_agents WHERE ${old}))`,
   )
-  await db.execute(
+  // referrer_hosts_seen_on; primary key.
+  const origins = await untilDone(
+    db,
+    signal,
+    pageSize,
     sql`DELETE FROM website_worker.referrer_hosts WHERE origin = ANY (ARRAY(
-          SELECT origin FROM website_worker.referrer_hosts WHERE seen_on < current_date - ${2 * freshDays}::int
-          ORDER BY seen_on LIMIT 5000))`,
+          SELECT origin FROM website_worker.referrer_hosts WHERE ${old}))`,
   )
+  return agents + origins
 }
