@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm'
 import { AppError } from '../../errors.ts'
 import type { Db, Tx } from '../client.ts'
 import { pgErrorOf } from '../queries/pg-error.ts'
+import { unlike } from './alike.ts'
 import type { PartitionedTable } from './names.ts'
 import { firstId, lastId, readConversion, run, updateConversion } from './state.ts'
 
@@ -39,8 +40,7 @@ export async function readRoute(db: Db | Tx, table: PartitionedTable, source: st
     JOIN pg_attribute ON attrelid = r.name::regclass AND attnum > 0 AND NOT attisdropped
     GROUP BY r.place ORDER BY r.place`)
   if (rows[0]?.shape !== rows[1]?.shape) {
-    const message = `${table}: its columns were changed since the conversion began; take it back and begin anew`
-    throw new AppError('conflict', message)
+    throw unlike(table, target, 'its columns')
   }
   return { table, source, target, columns: rows[0]!.columns }
 }

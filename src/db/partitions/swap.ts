@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm'
 import { AppError } from '../../errors.ts'
 import type { Db, Tx } from '../client.ts'
 import { type DdlOptions, whileLocked } from '../ddl.ts'
+import { assertAlike } from './alike.ts'
 import { type Carried, readCarried, readRevokes } from './carried.ts'
 import { carryChanges, catchUp, compare, type CopyOptions, inTransaction, readRoute } from './copy.ts'
 import { readPartitions } from './months.ts'
@@ -39,6 +40,7 @@ export async function swap(
       await run(tx, `LOCK TABLE ${source} IN ACCESS EXCLUSIVE MODE`)
       await run(tx, `SET LOCAL lock_timeout = ${heldWaitMs}`)
       const route = await readRoute(tx, table, source, target)
+      await assertAlike(tx, table, source, target)
       while ((await carryChanges(tx, route, 5_000)) > 0);
       if ((await readConversion(tx, table))?.copiedThrough !== lastId) {
         throw new AppError('unavailable', `${table} was emptied just now; run this again`)

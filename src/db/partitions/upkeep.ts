@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm'
 import { AppError } from '../../errors.ts'
 import { transact, type Db, type Tx } from '../client.ts'
 import { whileLocked } from '../ddl.ts'
+import { pgErrorOf } from '../queries/pg-error.ts'
 import { readRoute } from './copy.ts'
 import { addPartition, countDefault, monthsOf, monthsToPremake, nextMonth, readLike, readPartitions } from './months.ts'
 import { changeTrigger, defaultOf, type PartitionedTable, publicTable } from './names.ts'
@@ -18,20 +19,25 @@ export interface Upkeep {
   problem?: string
 }
 
-/** As many rows can be moved out of the default partition while no one may write to it. */
-const mostMoved = 50_000
+export interface UpkeepOptions {
+  /** Rows that are moved out of the default partition at most, while no one may write to it. Default: 50,000. */
+  mostMoved?: number
+}
+
+/** How long that, or looking through the default partition, may keep everyone waiting. */
+const mostHeldMs = 3_000
 
 /**
  * Makes the partitions of the months ahead, and of those that rows in the default partition are of, which it moves. Holds
  * no lock for long: what it can't have at once it leaves for the next time.
  */
-export async function keepPartitions(db: Db): Promise<Upkeep[]> {
+export async function keepPartitions(db: Db, { mostMoved = 50_000 }: UpkeepOptions = {}): Promise<Upkeep[]> {
   const done: Upkeep[] = []
   for (const table of await readPartitioned(db)) {
     const conversion = await readConversion(db, table)
     if (conversion && conversion.foreignKeys.length > 0) continue
     const made: string[] = []
-    const problem = await makeMonths(db, table, made).catch((error: unknown) => {
+    const problem = await makeMonths(db, table, mostMoved, made).catch((error: unknown) => {
       if (error instanceof AppError) return error.message
       throw error
     })
@@ -40,7 +46,12 @@ export async function keepPartitions(db: Db): Promise<Upkeep[]> {
   return done
 }
 
-async function makeMonths(db: Db, table: PartitionedTable, made: string[]): Promise<string | undefined> {
+async function makeMonths(
+  db: Db,
+  table: PartitionedTable,
+  mostMoved: number,
+  made: string[],
+): Promise<string | undefined> {
   const relation = publicTable(table)
   const existing = await readPartitions(db, relation)
   const wanted = new Set([...(await monthsToPremake(db)), ...(await monthsOf(db, defaultOf(table)))])
@@ -51,19 +62,29 @@ async function makeMonths(db: Db, table: PartitionedTable, made: string[]): Prom
       transact(db, async (tx) => {
         // It takes several locks, one after the other: short of the second after which Postgres looks for a deadlock.
         await run(tx, 'SET LOCAL lock_timeout = 200')
-        problem = (await reasonToLeave(tx, table, month)) ?? problem
-        if (problem !== undefined) return
+        const reason = await reasonToLeave(tx, table, month, mostMoved)
+        problem ??= reason
+        if (reason !== undefined) return
+        await run(tx, `SET LOCAL statement_timeout = ${mostHeldMs}`)
         await addPartition(tx, table, relation, month, await readLike(tx, relation), (partition) =>
           moveFromDefault(tx, table, month, partition),
         )
         made.push(month)
       }),
-    )
+    ).catch((error: unknown) => {
+      if (pgErrorOf(error)?.code !== '57014') throw error
+      problem ??= `the default partition holds too many rows to make the partition of ${month.slice(0, 7)} beside them`
+    })
   }
   return problem
 }
 
-async function reasonToLeave(tx: Tx, table: PartitionedTable, month: string): Promise<string | undefined> {
+async function reasonToLeave(
+  tx: Tx,
+  table: PartitionedTable,
+  month: string,
+  mostMoved: number,
+): Promise<string | undefined> {
   // The default partition's index on created_at.
   const { rows } = await tx.execute<{ rows: number; triggers: string[] }>(sql`
     SELECT (SELECT count(*)::int FROM (
@@ -79,6 +100,8 @@ async function reasonToLeave(tx: Tx, table: PartitionedTable, month: string): Pr
 
 async function moveFromDefault(tx: Tx, table: PartitionedTable, month: string, partition: string): Promise<void> {
   const { columns } = await readRoute(tx, table, defaultOf(table), partition)
+  // A row of the month that came after this statement saw which there are would keep the partition from being attached.
+  await run(tx, `LOCK TABLE ${defaultOf(table)} IN ACCESS EXCLUSIVE MODE`)
   await tx.execute(sql`
     WITH moved AS (
       DELETE FROM ${sql.raw(defaultOf(table))}
