@@ -32,7 +32,10 @@ export interface Database {
 // A Date bound to a TIMESTAMP column means UTC, whatever the process's zone.
 pg.defaults.parseInputDatesAsUTC = true
 
-/** Opens a pool whose sessions run in UTC, whatever the server, role or process says, and in which nothing waits for ever. */
+/**
+ * Opens a pool whose sessions run in UTC and see in each statement what was committed before it, whatever the server, role
+ * or process says, and in which nothing waits for ever.
+ */
 export function createDatabase(options: DatabaseOptions): Database {
   const { statementTimeoutMs = 60_000, lockTimeoutMs = 0 } = options
   const pool = new pg.Pool({
@@ -42,7 +45,7 @@ export function createDatabase(options: DatabaseOptions): Database {
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
     connectionTimeoutMillis: 5_000,
-    options: `-c timezone=UTC -c statement_timeout=${statementTimeoutMs} -c lock_timeout=${lockTimeoutMs}${options.byKey ? ' -c enable_seqscan=off' : ''}`,
+    options: `-c timezone=UTC -c default_transaction_isolation=read\\ committed -c statement_timeout=${statementTimeoutMs} -c lock_timeout=${lockTimeoutMs}${options.byKey ? ' -c enable_seqscan=off' : ''}`,
     // For a server that went silent and can't keep its own timeout.
     query_timeout: statementTimeoutMs + 5_000,
   })

@@ -70,6 +70,7 @@ export async function withMaintenanceConnection<T>(
   try {
     const db = drizzle(client, { schema })
     await db.execute(sql`SET timezone = 'UTC'`)
+    await db.execute(sql`SET default_transaction_isolation = 'read committed'`)
     await db.execute(sql`SET search_path = public`)
     await db.execute(sql`SET statement_timeout = 0`)
     await db.execute(sql`SET idle_in_transaction_session_timeout = 0`)
