@@ -72,14 +72,17 @@ export async function recomputeVisits(tx: Tx, site: RollupSite, hours: readonly 
                 AND v.ended_at >= h.lo AT TIME ZONE 'UTC' AND v.started_at >= ${sealedUntil}::timestamptz
               OFFSET 0) v) t
           GROUP BY session),
+        -- All of their visits in one go, and brought together without a join: both stay cheap however wrong the planner is.
         known AS MATERIALIZED (
-          SELECT t.session, t.lo AS touched_lo, t.hi AS touched_hi, v.lo, v.hi, v.lo < ${sealed} AS is_sealed
-          FROM touched t CROSS JOIN LATERAL (
-            SELECT v.started_at AT TIME ZONE 'UTC' AS lo, v.ended_at AT TIME ZONE 'UTC' AS hi
-            FROM public.website_analytics_visits v
-            WHERE v.site_id = ${siteId} AND v.session_id = t.session
-              AND v.started_at <= (t.hi + ${around}) AT TIME ZONE 'UTC' AND v.ended_at >= (t.lo - ${around}) AT TIME ZONE 'UTC'
-            OFFSET 0) v),
+          SELECT session, touched_lo, touched_hi, lo, hi, lo < ${sealed} AS is_sealed FROM (
+            SELECT session, lo, hi, min(touched_lo) OVER w AS touched_lo, max(touched_hi) OVER w AS touched_hi FROM (
+              SELECT session, lo AS touched_lo, hi AS touched_hi, NULL::timestamp AS lo, NULL::timestamp AS hi FROM touched
+              UNION ALL
+              SELECT v.session_id, NULL, NULL, v.started_at AT TIME ZONE 'UTC', v.ended_at AT TIME ZONE 'UTC'
+              FROM public.website_analytics_visits v
+              WHERE v.site_id = ${siteId} AND v.session_id = ANY (ARRAY(SELECT t.session FROM touched t))) u
+            WINDOW w AS (PARTITION BY session)) k
+          WHERE lo <= touched_hi + ${around} AND hi >= touched_lo - ${around}),
         span AS MATERIALIZED (
           SELECT session, min(touched_lo) AS touched_lo, max(touched_hi) AS touched_hi, min(lo) AS lo, max(hi) AS hi FROM (
             SELECT session, lo AS touched_lo, hi AS touched_hi, lo - ${around} AS lo, hi + ${around} AS hi FROM touched
