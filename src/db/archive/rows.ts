@@ -10,6 +10,8 @@ export const archivable = ['website_pageviews', 'website_events', 'website_audit
 export type ArchivableTable = (typeof archivable)[number]
 
 const pageRows = 500
+/** A page ends with the row that takes it past so many bytes. */
+const pageBytes = 4_000_000
 
 const inMonth = (month: string) =>
   sql`t.created_at >= ${month}::timestamp AND t.created_at < ${nextMonth(month)}::timestamp`
@@ -22,17 +24,22 @@ export async function* rowsOf(
   signal: AbortSignal,
 ): AsyncGenerator<Line[]> {
   let after = { at: month, id: firstId }
-  for (let isFull = true; isFull;) {
+  for (;;) {
     signal.throwIfAborted()
     // idx_<table>_created_at.
     const { rows } = await db.execute<{ id: number; text: string; at: string }>(sql`
-      SELECT t.id, to_jsonb(t)::text AS text, t.created_at::text AS at FROM ${sql.raw(`public.${table}`)} AS t
-      WHERE ${inMonth(month)} AND t.created_at >= ${after.at}::timestamp
-        AND (t.created_at > ${after.at}::timestamp OR t.id > ${after.id}::int)
-      ORDER BY t.created_at, t.id LIMIT ${pageRows}`)
+      SELECT id, text, created_at::text AS at FROM (
+        SELECT p.*, sum(octet_length(text)) OVER (ORDER BY created_at, id ROWS UNBOUNDED PRECEDING) - octet_length(text) AS before
+        FROM (
+          SELECT t.id, t.created_at, to_jsonb(t)::text AS text FROM ${sql.raw(`public.${table}`)} AS t
+          WHERE ${inMonth(month)} AND t.created_at >= ${after.at}::timestamp
+            AND (t.created_at > ${after.at}::timestamp OR t.id > ${after.id}::int)
+          ORDER BY t.created_at, t.id LIMIT ${pageRows}) AS p) AS p
+      WHERE before < ${pageBytes} ORDER BY created_at, id`)
+    const last = rows.at(-1)
+    if (!last) return
     yield rows.map(({ id, text }) => ({ id, text }))
-    isFull = rows.length === pageRows
-    after = rows.at(-1) ?? after
+    after = last
   }
 }
 

@@ -4,6 +4,7 @@ import { gunzipSync } from 'node:zlib'
 import { sql } from 'drizzle-orm'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { archiveMonth, dropMonth, writeMonth } from '../../../src/db/archive/month.ts'
+import { rowsOf } from '../../../src/db/archive/rows.ts'
 import { archiveOld } from '../../../src/db/archive/run.ts'
 import { verifyArchive, type VerifiedFile } from '../../../src/db/archive/verify.ts'
 import { messageOf } from '../../../src/errors.ts'
@@ -181,6 +182,18 @@ test('stops between two pages when it is told to, and begins the file anew', asy
   expect(await readdir(join(world.dir, table))).toEqual([])
   expect(await old()).toBe(1_200)
   expect(await run()).toMatchObject([{ rows: 1_200 }])
+})
+
+test('reads rows of any size in pages that memory can hold', async () => {
+  await world.query(
+    `INSERT INTO website_events (site_id, event_type, event_name, properties, created_at)
+     SELECT ${world.siteId}, 'import', 'row ' || g, jsonb_build_object('text', repeat('ü', 1000000)), '2025-01-05'
+     FROM generate_series(1, 7) g`,
+  )
+  const pages: number[] = []
+  for await (const page of rowsOf(world.database.db, 'website_events', past.month, world.options.signal))
+    pages.push(page.length)
+  expect(pages).toEqual([2, 2, 2, 1])
 })
 
 test('archives events and audit logs too, each month by itself, and none that is too young', async () => {
