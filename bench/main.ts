@@ -1,12 +1,14 @@
 import { benchErp } from './erp.ts'
 import { benchIsolation } from './isolation.ts'
 import { benchPublish } from './publish.ts'
+import { benchRollups } from './rollups.ts'
 import { benchWebhooks } from './webhooks.ts'
 
 const benches: Record<string, () => Promise<Record<string, number>>> = {
   erp: benchErp,
   isolation: benchIsolation,
   publish: benchPublish,
+  rollups: benchRollups,
   webhooks: benchWebhooks,
 }
 
