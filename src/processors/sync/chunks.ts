@@ -14,6 +14,8 @@ export interface ChunkResult {
   sold: number
   /** SKUs of which something was written. */
   written: ReadonlySet<string>
+  /** Rows that the shop's own database lets nobody write so. */
+  refused: number
   /** Rows that someone else has locked: the range is done once there are none. */
   busy: number
 }
@@ -37,6 +39,7 @@ export async function applyInChunks(
 ): Promise<ApplyCounts> {
   const total = await lastStaged(db, run)
   const sums = { updated: 0, unchanged: 0, stale: 0, unknown: 0 }
+  let refusedRows = 0
   for (let after = run.appliedThrough; after < total; after += chunkSize) {
     const range = { after, through: Math.min(after + chunkSize, total) }
     const written = new Set<string>()
@@ -48,9 +51,10 @@ export async function applyInChunks(
       })
       for (const sku of done.written) written.add(sku)
       if (done.busy === 0) {
-        const { kept, sold } = done
+        const { kept, sold, refused } = done
         sums.updated += written.size
-        sums.unchanged += Math.max(0, sold - written.size)
+        sums.unchanged += Math.max(0, sold - written.size - refused)
+        refusedRows += refused
         sums.unknown += kept.skus - sold
         sums.stale += kept.stale
         break
@@ -63,7 +67,7 @@ export async function applyInChunks(
     }
     progress(range.through, total)
   }
-  return { ...sums, ...(await writeRejects(db, run, signal)) }
+  return { ...sums, ...(refusedRows > 0 && { refused: refusedRows }), ...(await writeRejects(db, run, signal)) }
 }
 
 /** Writes down what a run could not take, and lets go of what is well again. */

@@ -1,5 +1,6 @@
 import { auditStock } from '../../db/queries/sync/audit-stock.ts'
 import { noteProductChanges } from '../../db/queries/sync/changes.ts'
+import { inHalves } from '../../db/queries/sync/halves.ts'
 import { dropTwins, keepLevels, stageLevels } from '../../db/queries/sync/levels.ts'
 import { stageRejects } from '../../db/queries/sync/levels-rejected.ts'
 import { judgeStock } from '../../db/queries/sync/stock-judgement.ts'
@@ -26,14 +27,15 @@ export const inventoryStream: SyncStream = {
     return applyInChunks(db, run, control, async (tx, range) => {
       const kept = await keepLevels(tx, run, range)
       const { locked, busy, sold } = await lockStock(tx, run, range)
-      const written = await writeStock(tx, run, locked)
-      const products = new Set(written.map(({ productId }) => productId))
-      await noteProductChanges(
-        tx,
-        run,
-        [...products].map((productId) => ({ productId, changed: ['inventory'] })),
-      )
-      return { kept, sold, written: new Set(written.map(({ sku }) => sku)), busy }
+      const written = new Set<string>()
+      const refused = await inHalves(tx, locked, async (inner, ids) => {
+        const rows = await writeStock(inner, run, ids)
+        const products = new Set(rows.map(({ productId }) => productId))
+        const changes = [...products].map((productId) => ({ productId, changed: ['inventory'] }))
+        await noteProductChanges(inner, run, changes)
+        for (const { sku } of rows) written.add(sku)
+      })
+      return { kept, sold, written, refused: refused.length, busy }
     })
   },
 

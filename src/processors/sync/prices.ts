@@ -1,5 +1,6 @@
 import { auditPrices } from '../../db/queries/sync/audit-prices.ts'
 import { noteProductChanges } from '../../db/queries/sync/changes.ts'
+import { inHalves } from '../../db/queries/sync/halves.ts'
 import { dropTwins } from '../../db/queries/sync/levels.ts'
 import { stageRejects } from '../../db/queries/sync/levels-rejected.ts'
 import { judgePrices } from '../../db/queries/sync/prices-judgement.ts'
@@ -26,9 +27,20 @@ export const priceStream: SyncStream = {
     return applyInChunks(db, run, control, async (tx, range) => {
       const kept = await keepPrices(tx, run, range)
       const locked = await lockPrices(tx, run, range)
-      const { skus, changes } = await writePrices(tx, run, locked)
-      await noteProductChanges(tx, run, changes)
-      return { kept, sold: locked.sold, written: skus, busy: locked.busy }
+      const rows = [
+        ...locked.productIds.map((id) => ({ productIds: [id], variantIds: [] })),
+        ...locked.variantIds.map((id) => ({ productIds: [], variantIds: [id] })),
+      ]
+      const written = new Set<string>()
+      const refused = await inHalves(tx, rows, async (inner, some) => {
+        const { skus, changes } = await writePrices(inner, run, {
+          productIds: some.flatMap(({ productIds }) => productIds),
+          variantIds: some.flatMap(({ variantIds }) => variantIds),
+        })
+        await noteProductChanges(inner, run, changes)
+        for (const sku of skus) written.add(sku)
+      })
+      return { kept, sold: locked.sold, written, refused: refused.length, busy: locked.busy }
     })
   },
 

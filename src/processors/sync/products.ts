@@ -64,14 +64,20 @@ async function applyProducts(
 }
 
 async function sweep(run: SyncRun, view: Traversal, step: Step, count: (more: ApplyCounts) => void): Promise<void> {
-  for (;;) {
-    const { seen = 0, deactivated = 0 } = await step(async (tx) => {
-      const swept = await sweepProducts(tx, run, view)
+  for (let after = 0; ;) {
+    const {
+      seen = 0,
+      last = 0,
+      deactivated = 0,
+      refused = 0,
+    } = await step(async (tx) => {
+      const swept = await sweepProducts(tx, run, view, after)
       await announce(tx, run)
       return swept
     })
-    count({ deactivated })
+    count({ deactivated, ...(refused > 0 && { refused }) })
     if (seen < sweepSize) return
+    after = last
   }
 }
 

@@ -8,6 +8,8 @@ import {
   lockPrices,
   writePrices,
 } from '../../../src/db/queries/sync/prices.ts'
+import { syncQuarantine } from '../../../src/db/schema/index.ts'
+import type { ErpReject } from '../../../src/erp.ts'
 import { priceStream } from '../../../src/processors/sync/prices.ts'
 import { createTestDatabase, type TestDatabase } from '../../fixtures/database.ts'
 import { explaining } from '../../fixtures/plans.ts'
@@ -109,6 +111,46 @@ describe('a price', () => {
     await transact(database.db, (tx) => forgetPriceVersions(tx, shop.siteId))
     await shop.sync(priceStream, [[priceOf('A', '3', 1)]])
     expect(await shop.prices()).toEqual({ A: ['3.00', null] })
+  })
+
+  test('that is bad makes its product an error until it is right, or longer if another stream has something against it', async () => {
+    const { id } = await shop.product({ sku: 'A', syncStatus: 'synced' })
+    const bad: ErpReject = { entity: 'product', erpId: null, sku: 'A', reason: 'price: is negative', snapshot: {} }
+    const status = async () => {
+      const { rows } = await database.db.execute(sql`SELECT sync_status FROM website_products WHERE id = ${id}`)
+      return rows[0]!.sync_status
+    }
+    const open = {
+      siteId: shop.siteId,
+      type: 'product',
+      entity: 'product' as const,
+      key: 'id:1',
+      sku: 'A',
+      reason: 'name: is empty',
+    }
+    for (const [others, after] of [
+      [[], 'synced'],
+      [[open], 'error'],
+    ] as const) {
+      if (others.length > 0) await database.db.insert(syncQuarantine).values([...others])
+      await shop.sync(priceStream, [[]], {}, [bad])
+      expect(await status()).toBe('error')
+      expect(await shop.sync(priceStream, [[priceOf('A', '1')]])).toMatchObject({ resolved: 1 })
+      expect(await status()).toBe(after)
+    }
+  })
+
+  test("that the shop's own database refuses keeps no other back", async () => {
+    await shop.product({ sku: 'A', variants: [{ sku: 'A-L', price: '5' }] })
+    await shop.product({ sku: 'B' })
+    const table = sql`ALTER TABLE website_product_variants`
+    await database.db.execute(sql`${table} ADD CONSTRAINT dear CHECK (price > 4) NOT VALID`)
+    const page = [priceOf('A', '3'), priceOf('A-L', '2'), priceOf('B', '1')]
+    expect(await shop.sync(priceStream, [page])).toMatchObject({ updated: 2, refused: 1 })
+    expect(await shop.prices()).toEqual({ A: ['3.00', null], 'A/A-L': ['5.00', null], B: ['1.00', null] })
+    await database.db.execute(sql`${table} DROP CONSTRAINT dear`)
+    expect(await shop.sync(priceStream, [page])).toMatchObject({ updated: 1 })
+    expect(await shop.prices()).toMatchObject({ 'A/A-L': ['2.00', null] })
   })
 
   test('of an unknown SKU waits for its product, where the ERP has a price stream', async () => {

@@ -102,3 +102,26 @@ test("what the shop's own database refuses is found among the others and put asi
   await database.db.execute(sql`ALTER TABLE website_products DROP CONSTRAINT sane`)
   expect(await catalog.full(many)).toMatchObject({ inserted: 2, unchanged: 298, resolved: 2 })
 })
+
+test('a row that the shop lets nobody write keeps no other from its changes, its end or its quarantine', async () => {
+  const skus = ['A', 'B', 'C', 'D']
+  await catalog.full(skus.map((sku, at) => product(String(at), sku)))
+  await database.db.execute(sql`
+    CREATE FUNCTION keep_b() RETURNS trigger LANGUAGE plpgsql
+    AS 'BEGIN IF OLD.sku = ''B'' THEN RAISE ''frozen''; END IF; RETURN NEW; END'`)
+  await database.db.execute(
+    sql`CREATE TRIGGER keep_b BEFORE UPDATE ON website_products FOR EACH ROW EXECUTE FUNCTION keep_b()`,
+  )
+  const dear = skus.map((sku, at) => product(String(at), sku, { price: '11.00', version: '2' }))
+  expect(await catalog.full(dear)).toMatchObject({ updated: 3, quarantined: 1 })
+  expect(await catalog.quarantine()).toMatchObject([{ erpId: '1', reason: expect.stringMatching(/frozen/) }])
+  expect(await catalog.full(dear.slice(0, 1))).toMatchObject({ deactivated: 2, refused: 1, resolved: 1 })
+  expect((await catalog.rows()).map(({ price, status }) => `${price} ${status}`)).toEqual([
+    '11.00 active',
+    '10.00 active',
+    '11.00 inactive',
+    '11.00 inactive',
+  ])
+  await database.db.execute(sql`DROP FUNCTION keep_b CASCADE`)
+  expect(await catalog.full(dear.slice(0, 1))).toMatchObject({ deactivated: 1 })
+})

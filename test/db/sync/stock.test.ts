@@ -344,6 +344,20 @@ describe('an apply', () => {
     expect(await shop.stock()).toEqual({ NEW: 6 })
   })
 
+  test("that the shop's own database refuses keeps no other back", async () => {
+    for (const sku of ['A', 'B', 'C']) await one(sku, 1)
+    await database.db.execute(
+      sql`ALTER TABLE website_product_variants ADD CONSTRAINT sold_out CHECK (inventory_quantity >= 0) NOT VALID`,
+    )
+    const page = [level('A', 4), level('B', -2), level('C', 5)]
+    expect(await shop.sync(inventoryStream, [page])).toMatchObject({ updated: 2, refused: 1, unchanged: 0 })
+    expect(await shop.stock()).toEqual({ A: 4, B: 1, C: 5 })
+    expect(Object.keys(await shop.changes())).toHaveLength(2)
+    await database.db.execute(sql`ALTER TABLE website_product_variants DROP CONSTRAINT sold_out`)
+    expect(await shop.sync(inventoryStream, [page])).toMatchObject({ updated: 1, unchanged: 2 })
+    expect(await shop.stock()).toEqual({ A: 4, B: -2, C: 5 })
+  })
+
   test('leaves what stays locked for later, from the same range on', async () => {
     const run = await shop.staged(inventoryStream, [levels(10)])
     const tries: number[] = []
@@ -353,7 +367,7 @@ describe('an apply', () => {
       { signal: new AbortController().signal, progress: () => {} },
       async (_tx, { through }) => {
         tries.push(through)
-        return { kept: { skus: 10, stale: 0 }, sold: 10, written: new Set(), busy: 3 }
+        return { kept: { skus: 10, stale: 0 }, sold: 10, written: new Set(), refused: 0, busy: 3 }
       },
       [1, 1],
     )

@@ -2,6 +2,7 @@ import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import { applyCategories } from './categories.ts'
 import { noteProductChanges, oweAnnouncement } from './changes.ts'
+import { inHalves } from './halves.ts'
 import type { StagedRange } from './levels.ts'
 import { forgetLostRows, linkByNumber, linkBySku, refuseTwins } from './matching.ts'
 import { applyPricesTo } from './prices.ts'
@@ -23,7 +24,7 @@ export async function linkProducts(tx: Tx, run: SyncRun, view: Traversal): Promi
   await linkByNumber(tx, run)
   await refuseTwins(tx, run)
   const renamed = await renameProducts(tx, run, view)
-  await stockUp(tx, run, renamed)
+  await inHalves(tx, renamed, (inner, ids) => stockUp(inner, run, ids))
   await linkBySku(tx, run, view)
   await announce(tx, run)
   return { renamed: renamed.length }

@@ -1,6 +1,7 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
-import { isStagedAs, rowOf } from './products-staged.ts'
+import { inHalves } from './halves.ts'
+import { ints, isStagedAs, rowOf } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /**
@@ -87,13 +88,22 @@ export async function quarantine(tx: Tx, run: SyncRun, part: number, parts: numb
         ), seen AS (
           UPDATE website_worker.sync_quarantine o SET last_seen_at = now()
           FROM bad b WHERE o.id = b.open_id AND b.is_old AND NOT b.is_other
-        ), marked AS (
-          UPDATE public.website_products p SET sync_status = 'error'
-          FROM bad b WHERE p.id = b.product_id AND b.entity = 'product' AND NOT b.is_also_good
-            AND b.sync_status IS DISTINCT FROM 'error' AND b.deleted_at IS NULL)
-        SELECT count(*)::int AS quarantined FROM logged`,
+        )
+        SELECT (SELECT count(*) FROM logged)::int AS quarantined, ARRAY(
+          SELECT DISTINCT b.product_id FROM bad b WHERE b.entity = 'product' AND NOT b.is_also_good
+            AND b.sync_status IS DISTINCT FROM 'error' AND b.product_id IS NOT NULL AND b.deleted_at IS NULL) AS ids`,
   )
-  return rows[0]?.quarantined as number
+  const { quarantined, ids } = rows[0] as { quarantined: number; ids: number[] }
+  await mark(tx, ids, 'error')
+  return quarantined
+}
+
+// What is bad about a row may be that the shop lets nobody write it.
+async function mark(tx: Tx, productIds: readonly number[], status: 'error' | 'synced'): Promise<void> {
+  // Primary key.
+  await inHalves(tx, productIds, (inner, ids) =>
+    inner.execute(sql`UPDATE public.website_products p SET sync_status = ${status} WHERE p.id = ANY (${ints(ids)})`),
+  )
 }
 
 /**
@@ -115,12 +125,15 @@ export async function resolveQuarantine(tx: Tx, run: SyncRun): Promise<number> {
           WHERE o.site_id = ${siteId} AND o.type = ${run.type} AND o.resolved_at IS NULL
             AND (${run.mode === 'full' ? sql`true` : isSeen})
             AND (o.entity, o.key) NOT IN (SELECT b.entity, b.key FROM (${badRecords(run)}) b)
-          RETURNING o.entity, o.erp_id, o.sku
-        ), marked AS (
-          UPDATE public.website_products p SET sync_status = 'synced'
-          WHERE p.sync_status = 'error' AND p.deleted_at IS NULL AND p.id IN (
-            SELECT p.id FROM well w ${sellsIt(siteId, sql`w`)} WHERE w.entity = 'product'))
-        SELECT count(*)::int AS resolved FROM well`,
+          RETURNING o.entity, o.erp_id, o.sku)
+        SELECT (SELECT count(*) FROM well)::int AS resolved, ARRAY(
+          SELECT DISTINCT p.id FROM well w ${sellsIt(siteId, sql`w`)}
+          WHERE w.entity = 'product' AND p.sync_status = 'error' AND p.deleted_at IS NULL AND NOT EXISTS (
+            SELECT FROM website_worker.sync_quarantine other
+            WHERE other.site_id = ${siteId} AND other.type <> ${run.type} AND other.entity = 'product'
+              AND other.resolved_at IS NULL AND (other.sku = p.sku OR other.erp_id = w.erp_id))) AS ids`,
   )
-  return rows[0]?.resolved as number
+  const { resolved, ids } = rows[0] as { resolved: number; ids: number[] }
+  await mark(tx, ids, 'synced')
+  return resolved
 }

@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import { isDead, refuse, toOwner, type Refusal } from './matching.ts'
-import { dataFaultOf } from './data-fault.ts'
+import { inHalves } from './halves.ts'
 import { ints, isNews, stagedOf, toRows, type Traversal } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
@@ -27,7 +27,10 @@ export async function renameProducts(tx: Tx, run: SyncRun, view: Traversal): Pro
   const wanted = await readRenames(tx, run, view)
   if (wanted.length === 0) return []
   const { accepted, refused } = judgeRenames(wanted)
-  const broken = await renameOrSplit(tx, run, groupsOf(accepted))
+  const found = await inHalves(tx, groupsOf(accepted), (inner, groups) => rename(inner, run, groups.flat()))
+  const broken = found.flatMap(({ item, fault }) =>
+    item.map(({ n, sku }) => ({ n, reason: `it can't have SKU ${sku}: ${fault}` })),
+  )
   await refuse(tx, run, [...refused, ...broken])
   const left = new Set(broken.map(({ n }) => n))
   return accepted.flatMap(({ n, id }) => (left.has(n) ? [] : [id]))
@@ -90,25 +93,6 @@ function groupsOf(renames: readonly Rename[]): Rename[][] {
     }
     return [group]
   })
-}
-
-// What a constraint or a trigger of the shop refuses must not keep the others from their SKUs.
-async function renameOrSplit(tx: Tx, run: SyncRun, groups: readonly Rename[][]): Promise<Refusal[]> {
-  if (groups.length === 0) return []
-  try {
-    await tx.transaction((inner) => rename(inner as Tx, run, groups.flat()))
-    return []
-  } catch (error) {
-    const fault = dataFaultOf(error)
-    if (!fault) throw error
-    const [only] = groups
-    if (only && groups.length === 1) {
-      return only.map(({ n, sku }) => ({ n, reason: `it can't have SKU ${sku}: ${fault}` }))
-    }
-  }
-  const middle = Math.ceil(groups.length / 2)
-  const first = await renameOrSplit(tx, run, groups.slice(0, middle))
-  return [...first, ...(await renameOrSplit(tx, run, groups.slice(middle)))]
 }
 
 async function rename(tx: Tx, run: SyncRun, renames: readonly Rename[]): Promise<void> {

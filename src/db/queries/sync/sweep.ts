@@ -1,7 +1,8 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import type { StagedRange } from './levels.ts'
-import { isNews, isStagedAs, stagedOf, texts, toKnown, toRows, type Traversal } from './products-staged.ts'
+import { inHalves } from './halves.ts'
+import { ints, isNews, isStagedAs, stagedOf, texts, toKnown, toRows, type Traversal } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /** How many rows one transaction of the sweep looks at. */
@@ -29,21 +30,29 @@ export const unseenRows = (run: SyncRun, { badIds, badSkus }: Traversal): SQL =>
     AND (SELECT s.n FROM website_worker.sync_staging s WHERE ${isStagedAs(run, sql`s`, sql`l.erp_id`)}) IS NULL
     AND l.erp_id <> ALL (${texts(badIds)}) AND p.sku <> ALL (${texts(badSkus)})`
 
-/** Sets to inactive some of what a complete run has not seen. Returns how many rows that is, and how many were active. */
+/**
+ * Sets to inactive the rows after `after` that a complete run has not seen, some at a time. Returns how many those are and
+ * the last of them, how many were active, and how many the shop lets nobody write.
+ */
 export async function sweepProducts(
   tx: Tx,
   run: SyncRun,
   view: Traversal,
-): Promise<{ seen: number; deactivated: number }> {
-  const { rows } = await tx.execute(sql`SELECT p.id FROM ${unseenRows(run, view)} ORDER BY p.id LIMIT ${sweepSize}`)
-  const ids = rows.map((row) => row.id as number)
-  if (ids.length === 0) return { seen: 0, deactivated: 0 }
-  const deactivated = await markGone(
-    tx,
-    run,
-    sql`SELECT r.id, NULL::numeric AS version FROM unnest(${sql.param(ids)}::int[]) AS r(id)`,
+  after: number,
+): Promise<{ seen: number; last: number; deactivated: number; refused: number }> {
+  const { rows } = await tx.execute(
+    sql`SELECT p.id FROM ${unseenRows(run, view)} AND p.id > ${after} ORDER BY p.id LIMIT ${sweepSize}`,
   )
-  return { seen: ids.length, deactivated }
+  let deactivated = 0
+  const found = rows.map((row) => row.id as number)
+  const refused = await inHalves(tx, found, async (inner, ids) => {
+    deactivated += await markGone(
+      inner,
+      run,
+      sql`SELECT r.id, NULL::numeric AS version FROM unnest(${ints(ids)}) AS r(id)`,
+    )
+  })
+  return { seen: found.length, last: found.at(-1) ?? after, deactivated, refused: refused.length }
 }
 
 async function markGone(tx: Tx, { siteId, isFirst }: SyncRun, gone: SQL): Promise<number> {
