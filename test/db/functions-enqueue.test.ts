@@ -209,7 +209,7 @@ test('names the job or the field that is wrong', async () => {
     column,
     message: expect.stringMatching(message),
   })
-  const known = /known jobs: create-lead, render-page, sync-products$/
+  const known = /known jobs: create-lead, render-page, sync-products, sync-stock$/
   await expect(enqueue('render-pages', {})).rejects.toMatchObject(invalid('job', known))
   await expect(enqueue('tidy', {})).rejects.toMatchObject(invalid('job', known))
   await expect(enqueue(null, {})).rejects.toMatchObject(invalid('job', /null is unknown/))
@@ -260,6 +260,7 @@ test('registers what changed, and leaves what another release may be working on'
     ['create-lead', false],
     ['render-page', true],
     ['sync-products', true],
+    ['sync-stock', true],
     ['tidy', false],
   ])
 })
