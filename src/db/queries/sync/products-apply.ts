@@ -8,7 +8,7 @@ import { forgetLostRows, linkByNumber, linkBySku, refuseTwins } from './matching
 import { applyPricesTo } from './prices.ts'
 import { insertProducts } from './products-insert.ts'
 import { ints, passOver, type LeftAlone, type Traversal } from './products-staged.ts'
-import { updateProducts } from './products-update.ts'
+import { learnProducts, updateProducts } from './products-update.ts'
 import { renameProducts } from './renames.ts'
 import type { ApplyCounts, SyncRun } from './run.ts'
 import { writeStock } from './stock.ts'
@@ -46,7 +46,12 @@ export async function applyProductRange(
   const leftAlone = isAllNew ? nothing : await passOver(tx, run, range)
   const variants = await applyVariants(tx, run, range, isAllNew)
   const categoriesUnknown = await applyCategories(tx, run, view, range)
-  const { adopted, updated, unchanged, ...changes } = await updateProducts(tx, run, view, range)
+  const { adopted, updated, unchanged, ...changes } = await (isAllNew ? learnProducts : updateProducts)(
+    tx,
+    run,
+    view,
+    range,
+  )
   await stockUp(tx, run, adopted)
   const deactivated = changes.deactivated + (await applyTombstones(tx, run, range))
   await announce(tx, run)

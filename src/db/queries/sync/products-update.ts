@@ -41,6 +41,7 @@ const prices = ['price', 'compareAtPrice']
 // A field that is missing is none of the ERP's business; one that is null is emptied.
 const isSent = ({ name, isRequired }: Field) => (isRequired ? 'true' : `s.doc ? '${name}'`)
 
+/** MD5 by field of what the ERP sent of the staged product `s`, `d`. */
 const hashes = sql.raw(
   fields
     .filter(({ isShared }) => isShared)
@@ -132,6 +133,26 @@ export async function updateProducts(tx: Tx, run: SyncRun, view: Traversal, rang
         FROM calc c`,
   )
   return rows[0] as unknown as UpdateCounts
+}
+
+/** What `updateProducts` would come to where every row of the range was made just now: only what the ERP said is kept. */
+export async function learnProducts(tx: Tx, run: SyncRun, view: Traversal, range: StagedRange): Promise<UpdateCounts> {
+  // Primary keys.
+  await tx.execute(
+    sql`WITH learnt AS (
+          INSERT INTO website_worker.erp_products
+            (product_id, site_id, version, hashes, status, shop_status, variants, categories)
+          SELECT p.id, ${run.siteId}, s.version, jsonb_strip_nulls(jsonb_build_object(${hashes})), e.status,
+            CASE WHEN p.status = e.status THEN e.status END, ${variants}, ${categoriesOf(run, view)}
+          FROM ${stagedRows(run)}
+          CROSS JOIN LATERAL ${asProduct}
+          CROSS JOIN LATERAL (SELECT coalesce(d.status, 'active')) AS e(status)
+          WHERE ${isWritable(run, range)} AND ep.product_id IS NULL
+          RETURNING product_id)
+        INSERT INTO website_worker.product_changes (site_id, product_id, changed)
+        SELECT ${run.siteId}, l.product_id, '{created}' FROM learnt l WHERE NOT ${run.isFirst}`,
+  )
+  return { updated: 0, unchanged: 0, deactivated: 0, adopted: [] }
 }
 
 const categoriesOf = (run: SyncRun, view: Traversal): SQL =>
