@@ -8,6 +8,8 @@ import { inWorld, type Scenario, type Setting } from './world.ts'
 
 const total = 5_000
 const mostCalls = 4
+/** Twelve runs at once share two processes. */
+const patienceMs = 400_000
 
 /** By product: what is wrong with it, and what the reason must name. */
 const faulty: Readonly<Record<number, { fields: ErpRecord; reason: RegExp }>> = {
@@ -38,7 +40,7 @@ async function demandQuarantined(api: Product, siteId: number): Promise<void> {
 /** Every stream of every site, all asked for at once. */
 async function syncAll(api: Product, siteIds: readonly number[]): Promise<void> {
   const asking = siteIds.flatMap((siteId) => syncJobs.map((job) => askSync(api, job, { siteId, mode: 'full' })))
-  const ended = await Promise.all((await Promise.all(asking)).map((asked) => syncEnds(api, asked, 110_000)))
+  const ended = await Promise.all((await Promise.all(asking)).map((asked) => syncEnds(api, asked, patienceMs)))
   for (const { job, state, failedReason } of ended) demand(state === 'completed', `${job} ${state}: ${failedReason}`)
 }
 
@@ -88,11 +90,11 @@ function surviveAlone(setting: Setting): Promise<Facts> {
     beHostile(erp)
     const product = await world.start('start')
     const siteId = await openErpSite(world, { url: erp.url })
-    for (const job of syncJobs) await sync(product, job, { siteId }, 110_000)
+    for (const job of syncJobs) await sync(product, job, { siteId }, patienceMs)
     await demandInLine(world, siteId, erp, isFaulty)
     await demandQuarantined(product, siteId)
     await noteRows(world.db)
-    for (const job of syncJobs) await sync(product, job, { siteId, mode: 'full' }, 110_000)
+    for (const job of syncJobs) await sync(product, job, { siteId, mode: 'full' }, patienceMs)
     const { rows, ids } = await touchedRows(world.db)
     demand(rows === 0 && ids === 0, `second full runs wrote ${rows} rows and took ${ids} ids`)
     return { 'alone.rewritten': rows, 'alone.calls': erp.requests.length }
