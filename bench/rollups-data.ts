@@ -80,18 +80,28 @@ export async function addPageviews(pool: pg.Pool, { rows, from, to, seed }: Span
 }
 
 /** Adds page views that were there before: nothing hears of them, and the indexes are built once they are in. */
-export async function addHistory(pool: pg.Pool, { rows, from, to, seed }: Span): Promise<void> {
+export const addHistory = (pool: pg.Pool, { rows, from, to, seed }: Span) =>
+  inSilence(pool, `INSERT INTO website_pageviews (${columns}) ${pageviews}`, [rows, from, to, seed])
+
+/** Gives the page views a longer past: those there are, as many spans of days earlier. */
+export const repeatHistory = (pool: pg.Pool, spans: number, days: number) =>
+  inSilence(
+    pool,
+    `INSERT INTO website_pageviews (${columns})
+     SELECT ${columns.replace('created_at', `created_at - n * interval '${days} days'`)}
+     FROM website_pageviews, generate_series(1, ${spans}) n`,
+  )
+
+async function inSilence(pool: pg.Pool, statement: string, values: unknown[] = []): Promise<void> {
   const client = await pool.connect()
   try {
     const { rows: indexes } = await client.query<{ drop: string; create: string }>(
       `SELECT 'DROP INDEX ' || i.indexrelid::regclass AS drop, pg_get_indexdef(i.indexrelid) AS create
        FROM pg_index i WHERE i.indrelid = 'website_pageviews'::regclass AND NOT i.indisprimary`,
     )
-    await client.query(
-      `SET session_replication_role = replica; SET maintenance_work_mem = '512MB'; SET statement_timeout = 0`,
-    )
+    await client.query(`SET session_replication_role = replica; SET maintenance_work_mem = '512MB'; SET jit = off`)
     for (const { drop } of indexes) await client.query(drop)
-    await client.query(`INSERT INTO website_pageviews (${columns}) ${pageviews}`, [rows, from, to, seed])
+    await client.query(statement, values)
     for (const { create } of indexes) await client.query(create)
   } finally {
     client.release(true)

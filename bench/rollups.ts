@@ -10,7 +10,7 @@ import { rollUpAnalyticsProcessor } from '../src/processors/roll-up-analytics.ts
 import { rollUpStep } from '../src/processors/rollups/step.ts'
 import { cloneDatabase, startPostgres } from '../test/fixtures/services.ts'
 import { percentile } from './measure.ts'
-import { addHistory, addPageviews, makeSites, repeatRollups } from './rollups-data.ts'
+import { addHistory, addPageviews, makeSites, repeatHistory, repeatRollups } from './rollups-data.ts'
 import { measureInserts } from './rollups-inserts.ts'
 
 const rows = 2_000_000
@@ -33,6 +33,7 @@ interface Bench {
 
 const median = (values: readonly number[]) => percentile(values, 0.5)
 const tenth = (value: number) => Math.round(value * 10) / 10
+const hundredth = (value: number) => Math.round(value * 100) / 100
 const newest = { through: 'infinity', from: '-infinity', days: 2 }
 
 async function timed(work: () => Promise<unknown>): Promise<number> {
@@ -155,8 +156,7 @@ export async function benchRollups(): Promise<Record<string, number>> {
   try {
     const now = new Date(Math.floor(Date.now() / hourMs) * hourMs - freshHours * hourMs)
     const bench = { db, pool, now, siteIds: await makeSites(pool) }
-    const before = (n: number) => new Date(now.getTime() - n * historyDays * dayMs)
-    await addHistory(pool, { rows, from: before(1), to: now, seed: 1 })
+    await addHistory(pool, { rows, from: new Date(now.getTime() - historyDays * dayMs), to: now, seed: 1 })
     const backfillMs = await timed(() => backfill(bench))
     await pool.query('VACUUM (ANALYZE)')
     await createView(pool)
@@ -167,7 +167,7 @@ export async function benchRollups(): Promise<Record<string, number>> {
     await rollUp(bench)
 
     await pool.query('DROP MATERIALIZED VIEW bench_page_hourly')
-    await addHistory(pool, { rows: rows * (growth - 1), from: before(growth), to: before(1), seed: 2 })
+    await repeatHistory(pool, growth - 1, historyDays)
     await repeatRollups(pool, growth - 1, historyDays)
     await pool.query('VACUUM (ANALYZE)')
     const grown = await measure(bench, { refresh: false })
@@ -177,9 +177,9 @@ export async function benchRollups(): Promise<Record<string, number>> {
       incrementalAllMs: tenth(once.allMs),
       refreshMs: tenth(once.refreshMs),
       ratioRefresh: tenth(once.refreshMs / once.oneMs),
-      growth4x: tenth((grown.oneMs / once.oneMs) * 10) / 10,
-      growth4xAll: tenth((grown.allMs / once.allMs) * 10) / 10,
-      insertRatio: tenth(insertRatio * 10) / 10,
+      growth4x: hundredth(grown.oneMs / once.oneMs),
+      growth4xAll: hundredth(grown.allMs / once.allMs),
+      insertRatio: hundredth(insertRatio),
       backfillRowsPerS: Math.round((rows * 1_000) / backfillMs),
     }
   } finally {
