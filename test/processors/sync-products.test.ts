@@ -65,6 +65,28 @@ describe('products', () => {
   })
 })
 
+test('what another ERP says is taken, whatever its versions are; a comparison with it changes nothing', async () => {
+  await start()
+  const siteId = await stack.site()
+  for (const n of [1, 2]) stack.erp.products.set(product(n, { version: 100 }))
+  await sync(siteId)
+  await stack.db.execute(
+    sql`UPDATE website_sites SET settings = jsonb_set(settings, '{erp,siteKey}', '"other"') WHERE id = ${siteId}`,
+  )
+  stack.erp.products.set(product(1, { version: 5, cost: '1.00' }))
+  const versions = async () =>
+    (await stack.db.execute(sql`SELECT version FROM website_worker.erp_products ORDER BY product_id`)).rows.map(
+      (row) => row['version'],
+    )
+  await sync(siteId, { audit: true })
+  expect(await versions()).toEqual(['100', '100'])
+  expect((await sync(siteId)).result).toMatchObject({ mode: 'full', counts: { updated: 1, stale: 0, unchanged: 1 } })
+  expect((await stack.productRows(siteId)).map(({ cost }) => cost)).toEqual(['1.00', null])
+  expect(await versions()).toEqual(['5', '100'])
+  stack.erp.products.set(product(1, { version: 4, cost: '2.00' }))
+  expect((await sync(siteId, { mode: 'full' })).result).toMatchObject({ counts: { stale: 1 } })
+})
+
 describe('a product marked as pending', () => {
   test('is asked for once, and ends in step, or as an error where the ERP does not know it', async () => {
     await start()

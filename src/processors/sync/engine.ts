@@ -1,6 +1,6 @@
 import type { Tx } from '../../db/client.ts'
 import { readAsks } from '../../db/queries/sync/asks.ts'
-import { findCheckpoint } from '../../db/queries/sync/checkpoints.ts'
+import { dropVersions, findCheckpoint } from '../../db/queries/sync/checkpoints.ts'
 import { beginRun, type RunOptions, type RunPlan, type RunWanted } from '../../db/queries/sync/runs.ts'
 import { findErpSite, type ErpSite } from '../../db/queries/sync/sites.ts'
 import { AppError } from '../../errors.ts'
@@ -78,7 +78,13 @@ async function plan(
 ): Promise<RunPlan | undefined> {
   const checkpoint = await findCheckpoint(tx, siteId, type)
   const isDue = trigger === 'schedule' && checkpoint !== undefined && isFullDue(site, type, checkpoint)
-  if (!payload.asked) return planRun(payload, options, checkpoint, source, isDue)
+  if (!payload.asked) {
+    const planned = planRun(payload, options, checkpoint, source, isDue)
+    // Versions of one ERP say nothing about those of another.
+    const isElsewhere = checkpoint !== undefined && checkpoint.fullAtMs !== null && checkpoint.source !== source
+    if (isElsewhere && planned.mode === 'full' && !options.audit) await dropVersions(tx, siteId, type)
+    return planned
+  }
   const { ids, skus } = await readAsks(tx, siteId, type)
   if (ids.length === 0) return undefined
   return planRun(payload, { ...options, skus, asks: ids }, checkpoint, source, false)

@@ -289,6 +289,10 @@ test('a run is judged by what it would do', async () => {
   })
   expect(await catalog.stream.judge(database.db, { ...run, hasPriceStream: true })).toMatchObject({ losingPrice: 0 })
   expect(await catalog.stream.judge(database.db, { ...run, mode: 'incremental' })).toMatchObject({ deactivated: 2 })
+  const own = { ...run, mode: 'incremental', fields: ['name'] } as const
+  expect(await catalog.stream.judge(database.db, own), 'the shop keeps statuses to itself').toMatchObject({
+    deactivated: 1,
+  })
 })
 
 test('an audit tells what differs before a run is applied, and nothing after', async () => {

@@ -3,6 +3,7 @@ import type { SyncType } from '../../../erp.ts'
 import type { Db, Tx } from '../../client.ts'
 import { forgetStockVersions } from './levels.ts'
 import { forgetPriceVersions } from './prices.ts'
+import { lockCatalog } from './site-lock.ts'
 
 /** How far a stream has been read. */
 export interface Checkpoint {
@@ -95,18 +96,27 @@ export async function readStreams(db: Db): Promise<StreamState[]> {
 
 /** Forgets how far a stream was read and which versions came, for an ERP whose own count began anew. */
 export async function forgetVersions(tx: Tx, siteId: number, type: SyncType): Promise<void> {
-  if (type === 'inventory') await forgetStockVersions(tx, siteId)
-  else if (type === 'price') await forgetPriceVersions(tx, siteId)
-  // erp_products_site.
-  else await tx.execute(sql`UPDATE website_worker.erp_products SET version = '-Infinity' WHERE site_id = ${siteId}`)
+  // sync_runs_running. What was read before must not be applied after; whoever is just writing is waited for, in the order
+  // in which he takes his locks.
+  await tx.execute(
+    sql`UPDATE website_worker.sync_runs SET state = 'abandoned', finished_at = now(), error = 'versions were reset'
+        WHERE site_id = ${siteId} AND type = ${type} AND state = 'running'`,
+  )
+  await dropVersions(tx, siteId, type)
   // Primary key.
   await tx.execute(
     sql`UPDATE website_worker.sync_checkpoints SET checkpoint = NULL, changed_at = now()
         WHERE site_id = ${siteId} AND type = ${type}`,
   )
-  // sync_runs_running. What was read before must not be applied after.
+}
+
+/** Lets whatever the ERP says of a stream next count as newer. */
+export async function dropVersions(tx: Tx, siteId: number, type: SyncType): Promise<void> {
+  if (type === 'inventory') return forgetStockVersions(tx, siteId)
+  if (type === 'price') return forgetPriceVersions(tx, siteId)
+  await lockCatalog(tx, { siteId })
+  // erp_products_site.
   await tx.execute(
-    sql`UPDATE website_worker.sync_runs SET state = 'abandoned', finished_at = now(), error = 'versions were reset'
-        WHERE site_id = ${siteId} AND type = ${type} AND state = 'running'`,
+    sql`UPDATE website_worker.erp_products SET version = '-Infinity' WHERE site_id = ${siteId} AND version <> '-Infinity'`,
   )
 }

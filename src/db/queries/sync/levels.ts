@@ -88,5 +88,7 @@ export async function lastStaged(db: Db | Tx, { runId }: Pick<SyncRun, 'runId'>)
 export async function forgetStockVersions(tx: Tx, siteId: number): Promise<void> {
   await lockCatalog(tx, { siteId })
   // Primary key.
-  await tx.execute(sql`UPDATE website_worker.erp_stock SET version = '-Infinity' WHERE site_id = ${siteId}`)
+  await tx.execute(
+    sql`UPDATE website_worker.erp_stock SET version = '-Infinity' WHERE site_id = ${siteId} AND version <> '-Infinity'`,
+  )
 }

@@ -53,7 +53,9 @@ export async function keepPrices(tx: Tx, run: SyncRun, range: StagedRange): Prom
 export async function forgetPriceVersions(tx: Tx, siteId: number): Promise<void> {
   await lockCatalog(tx, { siteId })
   // Primary key.
-  await tx.execute(sql`UPDATE website_worker.erp_prices SET version = '-Infinity' WHERE site_id = ${siteId}`)
+  await tx.execute(
+    sql`UPDATE website_worker.erp_prices SET version = '-Infinity' WHERE site_id = ${siteId} AND version <> '-Infinity'`,
+  )
 }
 
 /** A variant `t` that has no price of its own and its product's SKU costs what the product `p` costs. */

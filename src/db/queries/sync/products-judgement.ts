@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { Db } from '../../client.ts'
-import { isNews, readTraversal, rowOf, stagedOf, toRows } from './products-staged.ts'
+import { isNews, isOurs, readTraversal, rowOf, stagedOf, toRows } from './products-staged.ts'
 import type { Judgement, SyncRun } from './run.ts'
 import { unseenRows } from './sweep.ts'
 
@@ -33,7 +33,7 @@ export async function judgeProducts(db: Db, run: SyncRun): Promise<Judgement> {
           WHERE m.doc ? 'skus' AND v.price > 0 AND (w.doc ->> 'price')::numeric = 0
         ), deactivated AS (
           SELECT m.id FROM matched m
-          WHERE coalesce(m.doc ->> 'status', 'active') <> 'active' AND m.doc ->> 'status' IS DISTINCT FROM m.erp_status
+          WHERE ${isOurs(run, 'status')} AND coalesce(m.doc ->> 'status', 'active') <> 'active' AND m.doc ->> 'status' IS DISTINCT FROM m.erp_status
             AND coalesce(m.status, 'active') = 'active'
           UNION
           SELECT p.id FROM website_worker.sync_staging s ${toRows(run)}
