@@ -7,7 +7,7 @@ import { settleForeignKeys } from './foreign-keys.ts'
 import { keptOf, type PartitionedTable, publicTable, twinOf } from './names.ts'
 import { refusals } from './refusals.ts'
 import { readConversion, readPartitioned, run } from './state.ts'
-import { swap } from './swap.ts'
+import { heldWaitMs, swap } from './swap.ts'
 import { dropTwin, makeTwin, monthsNeeded, stopNoting } from './twin.ts'
 
 export type ConvertOptions = DdlOptions & CopyOptions
@@ -88,6 +88,9 @@ export async function finishPartitions(db: Db, table: PartitionedTable, options:
   await whileLocked(`${table}: finishing`, { attempts: 20, ...options }, () =>
     db.transaction(async (tx) => {
       await run(tx, `SET LOCAL lock_timeout = ${options.lockTimeoutMs ?? 2_000}`)
+      // Dropping a trigger would lock the partitions first: a deadlock for who has written to one and goes on to another.
+      await run(tx, `LOCK TABLE ONLY ${publicTable(table)} IN ACCESS EXCLUSIVE MODE`)
+      await run(tx, `SET LOCAL lock_timeout = ${heldWaitMs}`)
       await stopNoting(tx, table)
       await run(tx, `DROP TABLE ${keptOf(table)}`)
       await forgetConversion(tx, table)

@@ -11,10 +11,10 @@ import { firstId, lastId, readConversion, run, updateConversion } from './state.
 import { noteChanges, stopNoting } from './twin.ts'
 
 /**
- * How long it may wait for a table that the foreign keys lead to while it holds others: less, in sum, than the second
+ * How long a change may wait for a table, e.g. one that foreign keys lead to, while it holds others: less, in sum, than the second
  * after which Postgres looks for a deadlock, so that it is this and never the main app that gives way.
  */
-const heldWaitMs = 200
+export const heldWaitMs = 200
 
 /**
  * Puts the other form of a table in its place: partitions for the plain table, or back. In one transaction, with no one
