@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { createDatabase } from '../../../src/db/client.ts'
 import { diagnose } from '../../../src/db/doctor.ts'
 import { migrate } from '../../../src/db/migrate.ts'
@@ -256,30 +256,6 @@ test('does not swap when a row of the partitions is not the same', async () => {
   await expect(enable()).rejects.toThrow('are not the same in both forms')
   await revert()
   expect(await query(`SELECT relkind FROM pg_class WHERE oid = '${table}'::regclass`)).toEqual([{ relkind: 'r' }])
-})
-
-test('finishing waits for who writes to several months, and keeps him from none', async () => {
-  const siteId = await fillPageviews(database.db, 100)
-  await enable()
-  const writer = await database.pool.connect()
-  const write = (at: string) =>
-    writer.query(`INSERT INTO ${table} (site_id, page_url, created_at) VALUES (${siteId}, '/', ${at})`)
-  await writer.query(`BEGIN; SET LOCAL lock_timeout = 500`)
-  await write(`now() AT TIME ZONE 'UTC' - interval '2 months'`)
-  const finished = finish()
-  await vi.waitFor(async () => {
-    const waiting = `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`
-    expect(await query(waiting)).toHaveLength(1)
-  })
-  try {
-    await write(`now() AT TIME ZONE 'UTC'`)
-    await write(`'1999-01-01'`)
-    await writer.query('COMMIT')
-  } finally {
-    writer.release(true)
-    await finished
-  }
-  expect(await query(`SELECT count(*)::int AS n FROM ${table}`)).toEqual([{ n: 103 }])
 })
 
 test.each(['half done', 'done'])('uninstalling leaves a table that works, its conversion %s', async (state) => {
