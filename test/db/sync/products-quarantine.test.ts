@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { syncQuarantine } from '../../../src/db/schema/index.ts'
 import { createTestDatabase, type TestDatabase } from '../../fixtures/database.ts'
 import { createCatalog, product, reject, type Catalog } from './catalog-fixtures.ts'
 
@@ -124,4 +125,22 @@ test('a row that the shop lets nobody write keeps no other from its changes, its
   ])
   await database.db.execute(sql`DROP FUNCTION keep_b CASCADE`)
   expect(await catalog.full(dear.slice(0, 1))).toMatchObject({ deactivated: 1 })
+})
+
+test('a product whose price is in quarantine stays in error, and is not written again and again', async () => {
+  await catalog.full([product('1', 'A')])
+  const { id, siteId } = await catalog.row('A')
+  await database.db.insert(syncQuarantine).values({
+    siteId: siteId!,
+    type: 'price',
+    entity: 'product',
+    key: 'sku:A',
+    sku: 'A',
+    reason: 'price: is negative',
+  })
+  await database.db.execute(sql`UPDATE website_products SET sync_status = 'error' WHERE id = ${id}`)
+  const before = await catalog.traces()
+  await catalog.full([product('1', 'A')])
+  expect(await catalog.traces()).toEqual(before)
+  expect(await catalog.row('A')).toMatchObject({ syncStatus: 'error' })
 })

@@ -69,6 +69,14 @@ const statusChange: SQL = sql`
   CASE WHEN (ep.product_id IS NULL OR ep.status <> e.status) AND coalesce(p.status, 'active') <> e.status
     AND (e.status <> 'active' AND coalesce(p.status, 'active') = 'active' OR p.status = ep.shop_status) THEN 'status' END`
 
+// Whose price is in quarantine stays in error, however well its product is. sync_quarantine_open.
+const isUnsynced = ({ siteId }: SyncRun): SQL => sql`
+  CASE WHEN p.sync_status = 'error' THEN NOT EXISTS (
+         SELECT FROM website_worker.sync_quarantine o
+         WHERE o.site_id = ${siteId} AND o.type = 'price' AND o.entity = 'product' AND o.key = 'sku:' || p.sku
+           AND o.resolved_at IS NULL)
+       ELSE p.sync_status IS DISTINCT FROM 'synced' END`
+
 /** Slugs that the staged product names and the site has, in its order. */
 export const knownCategories = ({ categories }: Traversal): SQL => sql`
   ARRAY(SELECT named.slug FROM jsonb_array_elements_text(s.doc -> 'categories') WITH ORDINALITY AS named(slug, at)
@@ -91,7 +99,7 @@ export async function updateProducts(tx: Tx, run: SyncRun, view: Traversal, rang
   const { rows } = await tx.execute(
     sql`WITH calc AS MATERIALIZED (
           SELECT p.id, s.version, ${values}, e.status, p.status AS had_status,
-            p.sync_status IS DISTINCT FROM 'synced' AS is_unsynced, ${erpNumber} AS number, p.erp_product_id AS had_number,
+            ${isUnsynced(run)} AS is_unsynced, ${erpNumber} AS number, p.erp_product_id AS had_number,
             h.hashes, ${variants} AS variants, ${categoriesOf(run, view)} AS categories, ep.product_id IS NULL AS is_new,
             p.last_synced_at IS NOT DISTINCT FROM now() AT TIME ZONE 'UTC' AS is_made, x.changed,
             CASE WHEN 'status' = ANY (x.changed) OR ep.product_id IS NULL AND p.status = e.status THEN e.status
