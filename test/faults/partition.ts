@@ -1,9 +1,10 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { sql } from 'drizzle-orm'
 import pg from 'pg'
 import { withMaintenanceConnection } from '../../src/db/ddl.ts'
+import { packageRoot } from '../../src/db/package-root.ts'
 import { enablePartitions, finishPartitions } from '../../src/db/partitions/convert.ts'
 import { keptOf, publicTable } from '../../src/db/partitions/names.ts'
 import { demand, percentile, until, type Facts } from './judge.ts'
@@ -79,7 +80,7 @@ async function startMainApp(world: World, siteId: number, rows: number) {
 
 /** Converts in a process of its own, and kills it while it copies. */
 async function killWhileCopying(world: World): Promise<void> {
-  const child = fork(fileURLToPath(new URL('./partition-child.js', import.meta.url)), [world.databaseUrl])
+  const child = fork(join(packageRoot(), 'dist/test/faults/partition-child.js'), [world.databaseUrl])
   world.defer(async () => void child.kill('SIGKILL'))
   const seen = () =>
     world.db.execute(
