@@ -57,7 +57,7 @@ export async function forgetLostRows(tx: Tx, run: SyncRun): Promise<void> {
     sql`WITH lost AS (
           DELETE FROM website_worker.erp_ids l
           WHERE l.site_id = ${siteId} AND l.entity = 'product' AND ${run.mode === 'full' ? sql`true` : isAsked}
-            AND (SELECT p.id FROM public.website_products p WHERE p.id = l.row_id AND p.site_id = ${siteId}) IS NULL
+            AND (SELECT p.id FROM public.website_products p WHERE p.id = l.row_id AND p.site_id + 0 = ${siteId}) IS NULL
           RETURNING l.row_id)
         DELETE FROM website_worker.erp_products ep USING lost WHERE ep.product_id = lost.row_id`,
   )
@@ -113,7 +113,7 @@ export async function linkBySku(tx: Tx, run: SyncRun, view: Traversal, range?: S
     ${stagedOf(run, 'product', range)} AND s.refusal IS NULL AND ${rowOf(run, sql`s.erp_id`)} IS NULL`
   const sameSku = sql`
     JOIN LATERAL (
-      SELECT q.* FROM public.website_products q WHERE q.site_id = ${siteId} AND q.sku = s.sku OFFSET 0) q ON true`
+      SELECT q.* FROM public.website_products q WHERE q.site_id + 0 = ${siteId} AND q.sku = s.sku OFFSET 0) q ON true`
   // website_products_site_id_sku_key, keys of erp_ids. SKUs are unique among staged products that aren't refused.
   const { rowCount } = await tx.execute(
     sql`INSERT INTO website_worker.erp_ids (site_id, entity, erp_id, row_id)

@@ -11,7 +11,7 @@ export async function judgeProducts(db: Db, run: SyncRun): Promise<Judgement> {
   const toNamesake = sql`
     JOIN LATERAL (
       SELECT p.id, p.price, p.status, p.deleted_at FROM public.website_products p
-      WHERE p.site_id = ${siteId} AND p.sku = s.sku OFFSET 0) p ON true`
+      WHERE p.site_id + 0 = ${siteId} AND p.sku = s.sku OFFSET 0) p ON true`
   // idx_website_products_site_id, primary keys, website_products_site_id_sku_key, website_product_variants_product_id_sku_key.
   // A row is found by its ERP id, else by its number or SKU, as the apply will find it; one that another product of the
   // ERP goes on with isn't lost.

@@ -29,9 +29,9 @@ const badRecords = ({ runId }: Pick<SyncRun, 'runId'>): SQL => sql`
 const sellsIt = (siteId: number, record: SQL): SQL => sql`
   LEFT JOIN LATERAL (
     SELECT p.* FROM public.website_products p
-    WHERE p.site_id = ${siteId} AND p.id = coalesce(${rowOf({ siteId }, sql`${record}.erp_id`)}, (
+    WHERE p.site_id + 0 = ${siteId} AND p.id = coalesce(${rowOf({ siteId }, sql`${record}.erp_id`)}, (
       SELECT same.id FROM public.website_products same
-      WHERE same.site_id = ${siteId} AND same.sku = ${record}.sku
+      WHERE same.site_id + 0 = ${siteId} AND same.sku = ${record}.sku
         AND (${record}.erp_id IS NULL OR (
           SELECT o.row_id FROM website_worker.erp_ids o WHERE o.entity = 'product' AND o.row_id = same.id) IS NULL)))
     OFFSET 0) p ON true`

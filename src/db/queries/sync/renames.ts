@@ -48,7 +48,7 @@ async function readRenames(tx: Tx, run: SyncRun, view: Traversal): Promise<Renam
         FROM wanted w
         LEFT JOIN LATERAL (
           SELECT q.id, q.sku, q.deleted_at FROM public.website_products q
-          WHERE q.site_id = ${run.siteId} AND q.sku = w.sku OFFSET 0) q ON true ${toOwner(run)}
+          WHERE q.site_id + 0 = ${run.siteId} AND q.sku = w.sku OFFSET 0) q ON true ${toOwner(run)}
         ORDER BY w.n`,
   )
   return rows as unknown as Rename[]

@@ -24,7 +24,7 @@ export const unseenRows = (run: SyncRun, { badIds, badSkus }: Traversal): SQL =>
   website_worker.erp_ids l
   JOIN LATERAL (
     SELECT p.* FROM public.website_products p
-    WHERE p.id = l.row_id AND p.site_id = ${run.siteId} AND p.deleted_at IS NULL OFFSET 0) p ON true
+    WHERE p.id = l.row_id AND p.site_id + 0 = ${run.siteId} AND p.deleted_at IS NULL OFFSET 0) p ON true
   ${toKnown}
   WHERE l.site_id = ${run.siteId} AND l.entity = 'product' AND ep.status IS DISTINCT FROM 'gone'
     AND (SELECT s.n FROM website_worker.sync_staging s WHERE ${isStagedAs(run, sql`s`, sql`l.erp_id`)}) IS NULL
