@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { analyticsDimensions } from '../analytics-dimensions.ts'
 import { AppError } from '../errors.ts'
 
 /** What `readAnalytics` can read, each in one statement. */
@@ -14,18 +15,6 @@ export const analyticsParts = [
 ] as const
 export type AnalyticsPart = (typeof analyticsParts)[number]
 
-/** What page views are told apart by. */
-export const analyticsDimensions = [
-  'referrer_host',
-  'utm_source',
-  'utm_medium',
-  'utm_campaign',
-  'utm_term',
-  'utm_content',
-  'country',
-  'device_type',
-  'browser',
-] as const
 export type AnalyticsDimension = (typeof analyticsDimensions)[number]
 
 /** What is to be read, of which days. */

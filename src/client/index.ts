@@ -1,6 +1,7 @@
 export { readAnalytics } from './analytics.ts'
 export type { Analytics, AnalyticsParts } from './analytics.ts'
-export { analyticsDimensions, analyticsParts } from './analytics-query.ts'
+export { analyticsDimensions } from '../analytics-dimensions.ts'
+export { analyticsParts } from './analytics-query.ts'
 export type { AnalyticsDimension, AnalyticsPart, AnalyticsQuery } from './analytics-query.ts'
 export { createClient } from './http.ts'
 export type { Client, ClientOptions, DeliveriesFilter, ReplayRequest, SentEvent, SyncRunsFilter } from './http.ts'

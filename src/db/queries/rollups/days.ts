@@ -1,6 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
-import { agentHash, dimensionColumns, dimensions, originOf, pageKey, rawDimensions, within } from './pageview-parts.ts'
+import { analyticsDimensions } from '../../../analytics-dimensions.ts'
+import { agentHash, dimensionColumns, originOf, pageKey, rawDimensions, within } from './pageview-parts.ts'
 import { reconcile } from './reconcile.ts'
 import type { RollupSite } from './site.ts'
 
@@ -22,7 +23,7 @@ const dimensionsDaily = {
 
 /** A row for each dimension, of a row with all of them. */
 const eachDimension = sql`CROSS JOIN LATERAL (VALUES ${sql.join(
-  dimensions.map((name) => sql`(${sql.raw(`'${name}'`)}, x.${sql.identifier(name)})`),
+  analyticsDimensions.map((name) => sql`(${sql.raw(`'${name}'`)}, x.${sql.identifier(name)})`),
   sql`, `,
 )}) AS d (dimension, value)`
 
@@ -110,7 +111,7 @@ export async function recomputeDays(tx: Tx, site: RollupSite, days: readonly str
           dimensionsDaily,
           siteId,
           sql`${ofDays(siteId, days)} AND t.dimension IN (${sql.join(
-            dimensions.map((name) => sql`${name}`),
+            analyticsDimensions.map((name) => sql`${name}`),
             sql`, `,
           )})`,
         )}

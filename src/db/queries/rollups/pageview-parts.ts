@@ -1,22 +1,10 @@
 import { sql, type SQL } from 'drizzle-orm'
-
-/** What a pageview and a visit have besides their pages, as `website_analytics_dimensions_daily` names it. */
-export const dimensions = [
-  'referrer_host',
-  'utm_source',
-  'utm_medium',
-  'utm_campaign',
-  'utm_term',
-  'utm_content',
-  'country',
-  'device_type',
-  'browser',
-] as const
+import { analyticsDimensions } from '../../../analytics-dimensions.ts'
 
 /** The dimensions as columns of a table or CTE. */
 export const dimensionColumns = (of: SQL): SQL =>
   sql.join(
-    dimensions.map((name) => sql`${of}.${sql.identifier(name)}`),
+    analyticsDimensions.map((name) => sql`${of}.${sql.identifier(name)}`),
     sql`, `,
   )
 
@@ -33,7 +21,7 @@ export const pageKey = (pageId: SQL, path: SQL): SQL => sql`md5(coalesce(${pageI
 /** A pageview's own dimensions; `r` is its row of referrer_hosts, if any. */
 export const rawDimensions = (p: SQL, r: SQL): SQL =>
   sql.join(
-    dimensions.map((name) =>
+    analyticsDimensions.map((name) =>
       name === 'referrer_host'
         ? sql`coalesce(${r}.host, '') AS referrer_host`
         : sql`coalesce(${p}.${sql.identifier(name)}, '') AS ${sql.identifier(name)}`,

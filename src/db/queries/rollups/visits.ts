@@ -1,6 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
-import { agentHash, dimensionColumns, dimensions, originOf, pageKey, rawDimensions, within } from './pageview-parts.ts'
+import { analyticsDimensions } from '../../../analytics-dimensions.ts'
+import { agentHash, dimensionColumns, originOf, pageKey, rawDimensions, within } from './pageview-parts.ts'
 import { reconcile } from './reconcile.ts'
 import type { RollupSite } from './site.ts'
 
@@ -17,7 +18,7 @@ const visits = {
     'exit_key',
     'exit_page_id',
     'exit_path',
-    ...dimensions,
+    ...analyticsDimensions,
   ],
 }
 
@@ -42,7 +43,7 @@ export async function recomputeVisits(tx: Tx, site: RollupSite, hours: readonly 
       Array.from({ length: n }, () => sql`NULL`),
       sql`, `,
     )
-  const first = dimensions.map(
+  const first = analyticsDimensions.map(
     (name) => sql`max(${sql.identifier(name)}) FILTER (WHERE is_first) AS ${sql.identifier(name)}`,
   )
   // Hours: idx_website_pageviews_site_id_created_at, website_analytics_visits_started and website_analytics_visits_long.
@@ -100,7 +101,7 @@ export async function recomputeVisits(tx: Tx, site: RollupSite, hours: readonly 
             AND a.is_bot IS NOT TRUE
           UNION ALL
           SELECT session, touched_lo, touched_hi, lo, hi, true, 0, NULL, '', ${sql.join(
-            dimensions.map(() => sql`''`),
+            analyticsDimensions.map(() => sql`''`),
             sql`, `,
           )}
           FROM known WHERE is_sealed),
@@ -121,7 +122,7 @@ export async function recomputeVisits(tx: Tx, site: RollupSite, hours: readonly 
         mark AS (
           SELECT i.* FROM island i WHERE NOT i.is_sealed
           UNION ALL
-          SELECT session, NULL, touched_lo, touched_hi, lo, hi, ${nulls(6 + dimensions.length)} FROM known WHERE NOT is_sealed),
+          SELECT session, NULL, touched_lo, touched_hi, lo, hi, ${nulls(6 + analyticsDimensions.length)} FROM known WHERE NOT is_sealed),
         apart AS (
           SELECT *, coalesce(lo - max(hi) OVER (PARTITION BY session ORDER BY lo, n
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) >= ${idle}, true) AS is_first FROM mark),

@@ -2,7 +2,7 @@ import { sql } from 'drizzle-orm'
 import type { Db } from '../../client.ts'
 import { compare, type Drift } from './audit.ts'
 import { asProduct } from './products-insert.ts'
-import { isNews, readTraversal, rowOf, stagedOf, toKnown } from './products-staged.ts'
+import { isAtSite, isNews, readTraversal, rowOf, stagedOf, toKnown } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 import { unseenRows } from './sweep.ts'
 
@@ -27,7 +27,7 @@ export async function auditProducts(db: Db, run: SyncRun): Promise<Drift> {
           CROSS JOIN LATERAL ${asProduct}
           LEFT JOIN LATERAL (
             SELECT p.* FROM public.website_products p
-            WHERE p.id = ${rowOf(run, sql`s.erp_id`)} AND p.site_id + 0 = ${run.siteId} OFFSET 0) p ON true
+            WHERE p.id = ${rowOf(run, sql`s.erp_id`)} AND ${isAtSite(sql`p`, run)} OFFSET 0) p ON true
           ${toKnown}
           WHERE ${stagedOf(run, 'product')} AND s.refusal IS DISTINCT FROM '' AND p.deleted_at IS NULL AND ${isNews}
           UNION ALL

@@ -1,7 +1,7 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Db, Tx } from '../../client.ts'
 import type { StagedRange } from './levels.ts'
-import { isNews, isStagedAs, rowOf, stagedOf, texts, toKnown, type Traversal } from './products-staged.ts'
+import { isAtSite, isNews, isStagedAs, rowOf, stagedOf, texts, toKnown, type Traversal } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /** Staged records that can't be applied. */
@@ -57,7 +57,7 @@ export async function forgetLostRows(tx: Tx, run: SyncRun): Promise<void> {
     sql`WITH lost AS (
           DELETE FROM website_worker.erp_ids l
           WHERE l.site_id = ${siteId} AND l.entity = 'product' AND ${run.mode === 'full' ? sql`true` : isAsked}
-            AND (SELECT p.id FROM public.website_products p WHERE p.id = l.row_id AND p.site_id + 0 = ${siteId}) IS NULL
+            AND (SELECT p.id FROM public.website_products p WHERE p.id = l.row_id AND ${isAtSite(sql`p`, run)}) IS NULL
           RETURNING l.row_id)
         DELETE FROM website_worker.erp_products ep USING lost WHERE ep.product_id = lost.row_id`,
   )
@@ -113,8 +113,8 @@ export async function linkBySku(tx: Tx, run: SyncRun, view: Traversal, range?: S
     ${stagedOf(run, 'product', range)} AND s.refusal IS NULL AND ${rowOf(run, sql`s.erp_id`)} IS NULL`
   const sameSku = sql`
     JOIN LATERAL (
-      SELECT q.* FROM public.website_products q WHERE q.site_id + 0 = ${siteId} AND q.sku = s.sku OFFSET 0) q ON true`
-  // website_products_site_id_sku_key, keys of erp_ids. SKUs are unique among staged products that aren't refused.
+      SELECT q.* FROM public.website_products q WHERE ${isAtSite(sql`q`, run)} AND q.sku = s.sku OFFSET 0) q ON true`
+  // idx_website_products_sku, keys of erp_ids. SKUs are unique among staged products that aren't refused.
   const { rowCount } = await tx.execute(
     sql`INSERT INTO website_worker.erp_ids (site_id, entity, erp_id, row_id)
         SELECT ${siteId}, 'product', s.erp_id, q.id

@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { Db } from '../../client.ts'
-import { isNews, isOurs, readTraversal, rowOf, stagedOf, toRows } from './products-staged.ts'
+import { isAtSite, isNews, isOurs, readTraversal, rowOf, stagedOf, toRows } from './products-staged.ts'
 import type { Judgement, SyncRun } from './run.ts'
 import { unseenRows } from './sweep.ts'
 
@@ -11,8 +11,8 @@ export async function judgeProducts(db: Db, run: SyncRun): Promise<Judgement> {
   const toNamesake = sql`
     JOIN LATERAL (
       SELECT p.id, p.price, p.status, p.deleted_at FROM public.website_products p
-      WHERE p.site_id + 0 = ${siteId} AND p.sku = s.sku OFFSET 0) p ON true`
-  // idx_website_products_site_id, primary keys, website_products_site_id_sku_key, website_product_variants_product_id_sku_key.
+      WHERE ${isAtSite(sql`p`, run)} AND p.sku = s.sku OFFSET 0) p ON true`
+  // idx_website_products_site_id, primary keys, idx_website_products_sku, website_product_variants_product_id_sku_key.
   // A row is found by its ERP id, else by its number or SKU, as the apply will find it; one that another product of the
   // ERP goes on with isn't lost.
   const { rows } = await db.execute(

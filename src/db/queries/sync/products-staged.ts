@@ -51,6 +51,12 @@ export const ints = (values: readonly number[]): SQL => sql`${sql.param(values)}
 export const isStagedAs = ({ runId }: Pick<SyncRun, 'runId'>, record: SQL, erpId: SQL): SQL =>
   sql`${record}.erp_id = ${erpId} AND ${record}.run_id + 0 = ${runId}::bigint`
 
+/**
+ * Whether a row of the shop, looked up by its id or SKU, is the site's. The sum keeps the planner, which may know nothing of
+ * a table that is just being filled, from looking through all of the site each time: idx_website_products_sku for SKUs.
+ */
+export const isAtSite = (row: SQL, { siteId }: Pick<SyncRun, 'siteId'>): SQL => sql`${row}.site_id + 0 = ${siteId}`
+
 /** Staged records `s` of a run, of one kind. Primary key of staging. */
 export const stagedOf = ({ runId }: Pick<SyncRun, 'runId'>, kind: 'product' | 'tombstone', range?: StagedRange): SQL =>
   sql`s.run_id = ${runId} AND s.kind = ${kind} ${range ? sql`AND s.n > ${range.after} AND s.n <= ${range.through}` : sql``}`
@@ -62,12 +68,12 @@ export const rowOf = ({ siteId }: Pick<SyncRun, 'siteId'>, erpId: SQL): SQL => s
 /**
  * From staged records `s` to the rows `p` of the shop that they are about, and what the ERP said before, `ep`. What the shop
  * has deleted is left alone. Each is looked up by its primary key, whatever the planner believes of tables that were empty
- * a moment ago: the sum keeps it from looking through the whole site each time, here and where a row is looked up by SKU.
+ * a moment ago.
  */
 export const toRows = (run: Pick<SyncRun, 'siteId'>): SQL => sql`
   JOIN LATERAL (
     SELECT p.* FROM public.website_products p
-    WHERE p.id = ${rowOf(run, sql`s.erp_id`)} AND p.site_id + 0 = ${run.siteId} AND p.deleted_at IS NULL OFFSET 0) p ON true
+    WHERE p.id = ${rowOf(run, sql`s.erp_id`)} AND ${isAtSite(sql`p`, run)} AND p.deleted_at IS NULL OFFSET 0) p ON true
   ${toKnown}`
 
 /** What the ERP said of a row `p` before, `ep`. */

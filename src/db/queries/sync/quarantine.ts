@@ -1,7 +1,7 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import { inHalves } from './halves.ts'
-import { ints, isStagedAs, rowOf } from './products-staged.ts'
+import { ints, isAtSite, isStagedAs, rowOf } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /**
@@ -29,9 +29,9 @@ const badRecords = ({ runId }: Pick<SyncRun, 'runId'>): SQL => sql`
 const sellsIt = (siteId: number, record: SQL): SQL => sql`
   LEFT JOIN LATERAL (
     SELECT p.* FROM public.website_products p
-    WHERE p.site_id + 0 = ${siteId} AND p.id = coalesce(${rowOf({ siteId }, sql`${record}.erp_id`)}, (
+    WHERE ${isAtSite(sql`p`, { siteId })} AND p.id = coalesce(${rowOf({ siteId }, sql`${record}.erp_id`)}, (
       SELECT same.id FROM public.website_products same
-      WHERE same.site_id + 0 = ${siteId} AND same.sku = ${record}.sku
+      WHERE ${isAtSite(sql`same`, { siteId })} AND same.sku = ${record}.sku
         AND (${record}.erp_id IS NULL OR (
           SELECT o.row_id FROM website_worker.erp_ids o WHERE o.entity = 'product' AND o.row_id = same.id) IS NULL)))
     OFFSET 0) p ON true`
@@ -52,7 +52,7 @@ export async function countBad(tx: Tx, run: SyncRun): Promise<number> {
  */
 export async function quarantine(tx: Tx, run: SyncRun, part: number, parts: number): Promise<number> {
   const { siteId } = run
-  // Primary key of staging, sync_quarantine_open, keys of erp_ids, website_products_site_id_sku_key, primary keys,
+  // Primary key of staging, sync_quarantine_open, keys of erp_ids, idx_website_products_sku, primary keys,
   // website_product_variants_product_id_sku_key. Numbers of log rows are drawn only for what is written.
   const { rows } = await tx.execute(
     sql`WITH bad AS MATERIALIZED (
@@ -118,7 +118,7 @@ export async function resolveQuarantine(tx: Tx, run: SyncRun): Promise<number> {
     OR o.erp_id IS NULL AND o.sku IN (
       SELECT s.sku FROM website_worker.sync_staging s
       WHERE s.run_id = ${runId} AND s.kind IN ('product', 'level', 'price') AND s.refusal IS NULL)`
-  // sync_quarantine_open, sync_staging_erp_id; website_products_site_id_sku_key and erp_ids for the rows.
+  // sync_quarantine_open, sync_staging_erp_id; idx_website_products_sku and erp_ids for the rows.
   const { rows } = await tx.execute(
     sql`WITH well AS (
           UPDATE website_worker.sync_quarantine o SET resolved_at = now()

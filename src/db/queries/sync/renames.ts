@@ -2,7 +2,7 @@ import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import { isDead, refuse, toOwner, type Refusal } from './matching.ts'
 import { inHalves } from './halves.ts'
-import { ints, isNews, stagedOf, toRows, type Traversal } from './products-staged.ts'
+import { ints, isAtSite, isNews, stagedOf, toRows, type Traversal } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /** A product that the ERP gave another SKU, and the row that has that SKU now. */
@@ -37,7 +37,7 @@ export async function renameProducts(tx: Tx, run: SyncRun, view: Traversal): Pro
 }
 
 async function readRenames(tx: Tx, run: SyncRun, view: Traversal): Promise<Rename[]> {
-  // Primary keys, website_products_site_id_sku_key, erp_ids_row.
+  // Primary keys, idx_website_products_sku, erp_ids_row.
   const { rows } = await tx.execute(
     sql`WITH wanted AS MATERIALIZED (
           SELECT s.n, p.id, p.sku AS was, s.sku, s.doc ? 'skus' AS "hasVariants"
@@ -48,7 +48,7 @@ async function readRenames(tx: Tx, run: SyncRun, view: Traversal): Promise<Renam
         FROM wanted w
         LEFT JOIN LATERAL (
           SELECT q.id, q.sku, q.deleted_at FROM public.website_products q
-          WHERE q.site_id + 0 = ${run.siteId} AND q.sku = w.sku OFFSET 0) q ON true ${toOwner(run)}
+          WHERE ${isAtSite(sql`q`, run)} AND q.sku = w.sku OFFSET 0) q ON true ${toOwner(run)}
         ORDER BY w.n`,
   )
   return rows as unknown as Rename[]

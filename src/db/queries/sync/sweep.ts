@@ -2,7 +2,17 @@ import { sql, type SQL } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import type { StagedRange } from './levels.ts'
 import { inHalves } from './halves.ts'
-import { ints, isNews, isStagedAs, stagedOf, texts, toKnown, toRows, type Traversal } from './products-staged.ts'
+import {
+  ints,
+  isAtSite,
+  isNews,
+  isStagedAs,
+  stagedOf,
+  texts,
+  toKnown,
+  toRows,
+  type Traversal,
+} from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /** How many rows one transaction of the sweep looks at. */
@@ -24,7 +34,7 @@ export const unseenRows = (run: SyncRun, { badIds, badSkus }: Traversal): SQL =>
   website_worker.erp_ids l
   JOIN LATERAL (
     SELECT p.* FROM public.website_products p
-    WHERE p.id = l.row_id AND p.site_id + 0 = ${run.siteId} AND p.deleted_at IS NULL OFFSET 0) p ON true
+    WHERE p.id = l.row_id AND ${isAtSite(sql`p`, run)} AND p.deleted_at IS NULL OFFSET 0) p ON true
   ${toKnown}
   WHERE l.site_id = ${run.siteId} AND l.entity = 'product' AND ep.status IS DISTINCT FROM 'gone'
     AND (SELECT s.n FROM website_worker.sync_staging s WHERE ${isStagedAs(run, sql`s`, sql`l.erp_id`)}) IS NULL
