@@ -3,6 +3,7 @@ import { parseConfig } from '../src/config.ts'
 import { createDatabase, type Db } from '../src/db/client.ts'
 import { websiteWebhooks } from '../src/db/schema/integrations.ts'
 import { websiteSites } from '../src/db/schema/sites.ts'
+import { keepHeapSmall } from '../src/heap.ts'
 import { start } from '../src/main.ts'
 import { createLogger } from '../src/resources.ts'
 
@@ -10,6 +11,7 @@ const apiKey = 'bench-secret-bench-secret'
 
 /** API and worker in this process, as users run them, with a client and a connection of the bench's own. */
 export async function startProduct(options: { databaseUrl: string; redisUrl: string; env?: Record<string, string> }) {
+  keepHeapSmall()
   const config = parseConfig({
     DATABASE_URL: options.databaseUrl,
     REDIS_URL: options.redisUrl,

@@ -1,5 +1,6 @@
 import { parseConfig } from './config.ts'
 import { atMost } from './deadline.ts'
+import { keepHeapSmall } from './heap.ts'
 import { start, type Running, type StartOptions } from './main.ts'
 import { createLogger } from './resources.ts'
 
@@ -23,6 +24,7 @@ function greet({ url, madeKey, backend }: Running): void {
 
 /** Runs until SIGTERM or SIGINT, then ends in order; a second signal ends at once. */
 export async function serve(roles: Pick<StartOptions, 'api' | 'worker'>): Promise<void> {
+  keepHeapSmall()
   const config = parseConfig()
   const log = createLogger(config.LOG_LEVEL)
   let starting: Promise<Running> | undefined

@@ -67,7 +67,7 @@ function foreignKeyIndexes(table: Table): SharedIndex[] {
 const highTraffic = [
   { table: 'website_pages', columns: ['site_id', 'slug', 'status'] },
   { table: 'website_products', columns: ['site_id', 'status', 'is_featured'] },
-  { table: 'website_products', columns: ['site_id', 'seo_slug'] },
+  { table: 'website_products', columns: ['seo_slug', 'site_id'] },
   { table: 'website_orders', columns: ['site_id', 'status', 'created_at'] },
   { table: 'website_carts', columns: ['session_id', 'expires_at'] },
   { table: 'website_pageviews', columns: ['site_id', 'created_at'] },

@@ -48,7 +48,7 @@ const additions = [
   'idx_website_pageviews_site_id_created_at',
   'idx_website_products_name_search',
   'idx_website_products_pending',
-  'idx_website_products_site_id_seo_slug',
+  'idx_website_products_seo_slug_site_id',
   'idx_website_products_site_id_status_is_featured',
   'idx_website_sites_theme_id',
   'idx_website_webhook_deliveries_webhook_id_id',

@@ -77,9 +77,13 @@ function parseDecimal(value: unknown, field: string): { isNegative: boolean; who
 
 /** What DECIMAL(10,2) takes. */
 const wholeDigits = 8
+/** As most are written, which is how DECIMAL(10,2) writes them, too. */
+const plainForm = /^(?:0|[1-9]\d{0,7})\.\d\d$/
+const isPlain = (value: unknown): value is string => typeof value === 'string' && plainForm.test(value)
 
 /** An amount of money, as DECIMAL(10,2) writes it. */
 export function readMoney(value: unknown, field: string): string {
+  if (isPlain(value)) return value
   const { isNegative, whole, fraction } = parseDecimal(value, field)
   if (isNegative) throw wrong(field, `${shown(value)} is negative`)
   if (fraction.length > 2) throw wrong(field, `${shown(value)} has more than two decimal places`)
@@ -89,6 +93,7 @@ export function readMoney(value: unknown, field: string): string {
 
 /** A weight: rounded to the two places of its column, half up; it is no money. */
 export function readWeight(value: unknown, field: string): string {
+  if (isPlain(value)) return value
   const { isNegative, whole, fraction } = parseDecimal(value, field)
   if (isNegative) throw wrong(field, `${shown(value)} is negative`)
   const hundredths =

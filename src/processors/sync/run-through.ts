@@ -1,6 +1,6 @@
 import { DrizzleQueryError } from 'drizzle-orm'
 import { endPending, unansweredSkus } from '../../db/queries/sync/asks.ts'
-import { analyzeCatalog } from '../../db/queries/sync/analyze.ts'
+import { analyzeCatalog, analyzeStaging } from '../../db/queries/sync/analyze.ts'
 import { fence, type ApplyCounts, type SyncRun } from '../../db/queries/sync/run.ts'
 import { restartRun, type RunRow, type RunWanted } from '../../db/queries/sync/runs.ts'
 import type { EndingRun } from '../../db/queries/sync/run-ends.ts'
@@ -103,6 +103,7 @@ async function stepThrough(parts: RunParts, signal: AbortSignal): Promise<SyncOu
   )
   if (fetched.kind === 'expired') return 'expired'
   if (fetched.kind !== 'fetched') return unfetched(parts, fetched)
+  await analyzeStaging(sync.db, row)
   if (row.options.audit) return audited(parts, run)
 
   if (row.appliedThrough === 0) {

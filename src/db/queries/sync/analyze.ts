@@ -3,12 +3,23 @@ import type { SyncType } from '../../../erp.ts'
 import { transact, type Db } from '../../client.ts'
 import type { RunRow } from './runs.ts'
 
-/** Tables that a run of a stream writes to in bulk. */
+const products =
+  'public.website_products (id, site_id, erp_product_id, sku, seo_slug, status, price, sync_status, deleted_at)'
+const variants = 'public.website_product_variants (id, product_id, sku, price, inventory_quantity)'
+
+/** Tables that a run of a stream writes to in bulk, and what of them is looked for: texts and documents take longest. */
 const tables: Record<SyncType, string> = {
-  product:
-    'public.website_products, public.website_product_variants, public.website_product_categories, website_worker.erp_products, website_worker.erp_ids',
-  inventory: 'public.website_product_variants, website_worker.erp_stock',
-  price: 'public.website_products, public.website_product_variants, website_worker.erp_prices',
+  product: `${products}, ${variants}, public.website_product_categories, website_worker.erp_products (product_id, site_id), website_worker.erp_ids`,
+  inventory: `${variants}, website_worker.erp_stock`,
+  price: `${products}, ${variants}, website_worker.erp_prices`,
+}
+
+/** What is too little to plan for. */
+const few = 1_000
+
+/** Lets the planner know what a run has staged. */
+export async function analyzeStaging(db: Db, { staged }: Pick<RunRow, 'staged'>): Promise<void> {
+  if (staged >= few) await analyze(db, 'website_worker.sync_staging (run_id, n, kind, erp_id, sku, refusal)')
 }
 
 /**
@@ -22,7 +33,7 @@ export async function analyzeCatalog(
   siteId: number,
   { isFirst, staged }: Pick<RunRow, 'isFirst' | 'staged'>,
 ): Promise<void> {
-  if (staged < 1_000) return
+  if (staged < few) return
   if (!isFirst) {
     // idx_website_products_site_id.
     const { rows } = await db.execute(
@@ -30,8 +41,12 @@ export async function analyzeCatalog(
     )
     if (staged * 10 < (rows[0]?.['count'] as number)) return
   }
+  await analyze(db, tables[type])
+}
+
+async function analyze(db: Db, what: string): Promise<void> {
   await transact(db, async (tx) => {
     await tx.execute(sql`SET LOCAL lock_timeout = '500ms'`)
-    await tx.execute(sql`ANALYZE ${sql.raw(tables[type])}`)
+    await tx.execute(sql`ANALYZE ${sql.raw(what)}`)
   }).catch(() => {})
 }

@@ -1,7 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { Db } from '../../client.ts'
 import { compare, type Drift } from './audit.ts'
-import { asProduct } from './products-insert.ts'
 import { isAtSite, isNews, readTraversal, rowOf, stagedOf, toKnown } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 import { unseenRows } from './sweep.ts'
@@ -24,9 +23,10 @@ export async function auditProducts(db: Db, run: SyncRun): Promise<Drift> {
               CASE WHEN s.doc ? 'weight' THEN d.weight ELSE p.weight END) AS erp,
             CASE WHEN p.id IS NOT NULL THEN ROW(p.sku::text, ${shown}, ep.hashes ->> 'name', ep.status, p.cost, p.weight) END AS shop
           FROM website_worker.sync_staging s
-          CROSS JOIN LATERAL ${asProduct}
+          CROSS JOIN LATERAL jsonb_to_record(s.doc) AS d(
+            name text, price numeric(10, 2), status text, cost numeric(10, 2), weight numeric(10, 2))
           LEFT JOIN LATERAL (
-            SELECT p.* FROM public.website_products p
+            SELECT p.id, p.sku, p.price, p.cost, p.weight, p.deleted_at FROM public.website_products p
             WHERE p.id = ${rowOf(run, sql`s.erp_id`)} AND ${isAtSite(sql`p`, run)} OFFSET 0) p ON true
           ${toKnown}
           WHERE ${stagedOf(run, 'product')} AND s.refusal IS DISTINCT FROM '' AND p.deleted_at IS NULL AND ${isNews}

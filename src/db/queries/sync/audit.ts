@@ -1,5 +1,6 @@
 import { sql, type SQL } from 'drizzle-orm'
-import type { Db } from '../../client.ts'
+import { transact, type Db } from '../../client.ts'
+import { prepareForSets } from './products-staged.ts'
 
 /** How a site compares with what a run has read of its ERP. */
 export interface Drift {
@@ -24,12 +25,15 @@ const hashOf = (side: SQL): SQL =>
  * columns, or null where that side has none; `erp` and `shop` count the rows of each side.
  */
 export async function compare(db: Db, ctes: SQL, counts: { erp: SQL; shop: SQL }): Promise<Drift> {
-  const { rows } = await db.execute(
-    sql`WITH ${ctes}
+  const { rows } = await transact(db, async (tx) => {
+    await prepareForSets(tx)
+    return tx.execute(
+      sql`WITH ${ctes}
         SELECT (${counts.erp})::int AS erp, (${counts.shop})::int AS shop, count(*)::int AS compared,
           count(*) FILTER (WHERE p.erp IS DISTINCT FROM p.shop)::int AS differing,
           ${hashOf(sql`p.erp`)} AS "erpHash", ${hashOf(sql`p.shop`)} AS "shopHash"
         FROM pairs p`,
-  )
+    )
+  })
   return rows[0] as unknown as Drift
 }

@@ -1,12 +1,12 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import type { StagedRange } from './levels.ts'
-import { knownCategories } from './products-update.ts'
+import { knownCategories } from './products-record.ts'
 import { isBlank, isOurs, isWritable, stagedRows, type Traversal } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /** The site's category of a slug `named`. website_categories_site_id_slug_key. */
-const categoryOf = (siteId: number): SQL => sql`(
+export const categoryOf = (siteId: number): SQL => sql`(
   SELECT c.id FROM public.website_categories c
   WHERE c.site_id = ${siteId} AND c.slug = named.slug AND c.deleted_at IS NULL)`
 
@@ -23,7 +23,6 @@ export async function applyCategories(tx: Tx, run: SyncRun, view: Traversal, ran
     sql`WITH calc AS MATERIALIZED (
           SELECT p.id, has.slugs, coalesce(ep.categories, '{}') AS had,
             jsonb_array_length(s.doc -> 'categories') - cardinality(has.slugs) AS unknown,
-            p.last_synced_at = now() AT TIME ZONE 'UTC' AS is_made,
             CASE WHEN ep.product_id IS NULL THEN ${isBlank} ELSE has.slugs IS DISTINCT FROM coalesce(ep.categories, '{}') END
               AS is_changed
           FROM ${stagedRows(run)}
@@ -58,7 +57,7 @@ export async function applyCategories(tx: Tx, run: SyncRun, view: Traversal, ran
             JOIN LATERAL (
               SELECT l.id, l.is_primary, c.slug FROM public.website_product_categories l
               JOIN public.website_categories c ON c.id = l.category_id WHERE l.product_id = k.id OFFSET 0) l ON true
-            WHERE k.is_changed AND k.is_made IS NOT TRUE AND cardinality(k.slugs) > 0
+            WHERE k.is_changed AND cardinality(k.slugs) > 0
               AND k.slugs[1] IS DISTINCT FROM k.had[1] AND (l.slug = ANY (k.slugs) OR l.slug <> ALL (k.had))
               AND l.is_primary IS DISTINCT FROM (l.slug = k.slugs[1])) m
           WHERE l.id = m.id
@@ -67,8 +66,7 @@ export async function applyCategories(tx: Tx, run: SyncRun, view: Traversal, ran
           INSERT INTO website_worker.product_changes (site_id, product_id, changed)
           SELECT ${siteId}::int, m.id, '{categories}'::text[]
           FROM (SELECT product_id FROM dropped UNION SELECT product_id FROM added UNION SELECT product_id FROM moved) AS m(id)
-          WHERE NOT ${run.isFirst}
-          EXCEPT SELECT ${siteId}::int, k.id, '{categories}'::text[] FROM calc k WHERE k.is_made)
+          WHERE NOT ${run.isFirst})
         SELECT coalesce(sum(k.unknown), 0)::int AS unknown FROM calc k`,
   )
   return rows[0]?.unknown as number

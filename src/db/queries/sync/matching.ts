@@ -105,9 +105,9 @@ export async function refuseTwins(tx: Tx, run: SyncRun): Promise<void> {
 
 /**
  * Finds the rows of staged products that have none yet by their SKU. A row whose ERP id is archived or gone is taken over;
- * one that belongs to another product of the ERP is not. Returns how many rows that had no id have one now.
+ * one that belongs to another product of the ERP is not.
  */
-export async function linkBySku(tx: Tx, run: SyncRun, view: Traversal, range?: StagedRange): Promise<number> {
+export async function linkBySku(tx: Tx, run: SyncRun, view: Traversal, range?: StagedRange): Promise<void> {
   const { siteId } = run
   const homeless = sql`
     ${stagedOf(run, 'product', range)} AND s.refusal IS NULL AND ${rowOf(run, sql`s.erp_id`)} IS NULL`
@@ -115,15 +115,14 @@ export async function linkBySku(tx: Tx, run: SyncRun, view: Traversal, range?: S
     JOIN LATERAL (
       SELECT q.* FROM public.website_products q WHERE ${isAtSite(sql`q`, run)} AND q.sku = s.sku OFFSET 0) q ON true`
   // idx_website_products_sku, keys of erp_ids. SKUs are unique among staged products that aren't refused.
-  const { rowCount } = await tx.execute(
+  await tx.execute(
     sql`INSERT INTO website_worker.erp_ids (site_id, entity, erp_id, row_id)
         SELECT ${siteId}, 'product', s.erp_id, q.id
         FROM website_worker.sync_staging s ${sameSku}
         WHERE ${homeless}
           AND (SELECT o.row_id FROM website_worker.erp_ids o WHERE o.entity = 'product' AND o.row_id = q.id) IS NULL`,
   )
-  // As above; skipped where the range is full of what now has a row.
-  if (range && rowCount === range.through - range.after) return rowCount
+  // As above.
   const { rows } = await tx.execute(
     sql`SELECT s.n, s.sku, s.erp_id AS "erpId", coalesce(s.doc ->> 'status', 'active') = 'active' AS "isActive", q.id,
           o.erp_id AS owner, ${isDead(view)} AS "isDead"
@@ -145,7 +144,6 @@ export async function linkBySku(tx: Tx, run: SyncRun, view: Traversal, range?: S
     run,
     found.filter((row) => row.isDead),
   )
-  return rowCount ?? 0
 }
 
 interface TakenRow {

@@ -6,9 +6,9 @@ import { inHalves } from './halves.ts'
 import type { StagedRange } from './levels.ts'
 import { forgetLostRows, linkByNumber, linkBySku, refuseTwins } from './matching.ts'
 import { applyPricesTo } from './prices.ts'
-import { insertProducts } from './products-insert.ts'
-import { ints, passOver, type LeftAlone, type Traversal } from './products-staged.ts'
-import { learnProducts, updateProducts } from './products-update.ts'
+import { insertProducts, isAllOf } from './products-insert.ts'
+import { ints, passOver, type Traversal } from './products-staged.ts'
+import { updateProducts } from './products-update.ts'
 import { renameProducts } from './renames.ts'
 import type { ApplyCounts, SyncRun } from './run.ts'
 import { writeStock } from './stock.ts'
@@ -30,8 +30,6 @@ export async function linkProducts(tx: Tx, run: SyncRun, view: Traversal): Promi
   return { renamed: renamed.length }
 }
 
-const nothing: LeftAlone = { stale: 0, deleted: 0, shadowed: 0 }
-
 /** Writes the staged products and tombstones of a range. Doing it again changes nothing. */
 export async function applyProductRange(
   tx: Tx,
@@ -39,30 +37,29 @@ export async function applyProductRange(
   view: Traversal,
   range: StagedRange,
 ): Promise<ApplyCounts> {
-  const inserted = await insertProducts(tx, run, range)
-  const linked = await linkBySku(tx, run, view, range)
+  const made = await insertProducts(tx, run, view, range)
   // Of a first import nothing is stale, deleted or removed: that isn't looked for.
-  const isAllNew = inserted === range.through - range.after && linked === inserted
-  const leftAlone = isAllNew ? nothing : await passOver(tx, run, range)
-  const variants = await applyVariants(tx, run, range, isAllNew)
+  if (made.inserted > 0 && (await isAllOf(tx, run, range, made.inserted))) {
+    await announce(tx, run)
+    return { updated: 0, unchanged: 0, ...made }
+  }
+  await linkBySku(tx, run, view, range)
+  const leftAlone = await passOver(tx, run, range)
+  const variants = await applyVariants(tx, run, range)
   const categoriesUnknown = await applyCategories(tx, run, view, range)
-  const { adopted, updated, unchanged, ...changes } = await (isAllNew ? learnProducts : updateProducts)(
-    tx,
-    run,
-    view,
-    range,
-  )
+  const { adopted, updated, unchanged, ...changes } = await updateProducts(tx, run, view, range)
   await stockUp(tx, run, adopted)
   const deactivated = changes.deactivated + (await applyTombstones(tx, run, range))
   await announce(tx, run)
   return {
-    inserted,
+    inserted: made.inserted,
     updated,
     unchanged,
     adopted: adopted.length,
     deactivated,
-    categoriesUnknown,
     ...variants,
+    variantsInserted: made.variantsInserted + variants.variantsInserted,
+    categoriesUnknown: made.categoriesUnknown + categoriesUnknown,
     ...leftAlone,
   }
 }

@@ -1,7 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { ErpProduct, ErpRecords, ErpReject } from '../../../erp.ts'
 import type { Tx } from '../../client.ts'
-import { isStagedAs } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /** A record on its way into staging. */
@@ -14,10 +13,11 @@ interface Row {
   doc: object | null
 }
 
-function productRow({ erpId, sku, version, ...doc }: ErpProduct): Row {
-  const skus = doc.variants?.map((variant) => variant.sku) ?? []
-  const categories = doc.categories && { categories: [...new Set(doc.categories)] }
-  return { kind: 'product', erpId, sku, version, doc: { ...doc, ...categories, ...(skus.length > 0 && { skus }) } }
+function productRow({ erpId, sku, version, ...fields }: ErpProduct): Row {
+  const doc: typeof fields & { skus?: string[] } = fields
+  if (doc.categories) doc.categories = [...new Set(doc.categories)]
+  if (doc.variants && doc.variants.length > 0) doc.skus = doc.variants.map((variant) => variant.sku)
+  return { kind: 'product', erpId, sku, version, doc }
 }
 
 function rejectRow({ erpId, sku, ...doc }: ErpReject, isOnly: boolean): Row {
@@ -46,32 +46,22 @@ function rowsOf({ products, tombstones, rejects }: Pick<ErpRecords, 'products' |
 
 /**
  * Keeps a page of products in the run's staging, from an ordinal on; returns the next. Of an ERP id that comes again on a
- * later page the highest version stays; between a good and a bad record the later one does.
+ * later page the highest version stays, and its first ordinal; between a good and a bad record the later one does.
  */
 export async function stageProducts(tx: Tx, { runId }: SyncRun, records: ErpRecords, first: number): Promise<number> {
   const rows = rowsOf(records)
   if (rows.length === 0) return first
-  // sync_staging_erp_id, and the primary key. The update and the insert see the same snapshot: no row is in both.
-  const { rows: inserted } = await tx.execute(
-    sql`WITH page AS MATERIALIZED (
-          SELECT r.*, s.n
-          FROM (
-            SELECT e.r ->> 'kind' AS kind, e.r ->> 'erpId' AS erp_id, e.r ->> 'sku' AS sku,
-              (e.r ->> 'version')::numeric AS version, e.r -> 'doc' AS doc, e.at
-            FROM jsonb_array_elements(${JSON.stringify(rows)}::jsonb) WITH ORDINALITY AS e(r, at) OFFSET 0) r
-          LEFT JOIN LATERAL (
-            SELECT s.n FROM website_worker.sync_staging s
-            WHERE ${isStagedAs({ runId }, sql`s`, sql`r.erp_id`)} OFFSET 0) s ON true
-        ), updated AS (
-          UPDATE website_worker.sync_staging s SET kind = r.kind, sku = r.sku, version = r.version, doc = r.doc
-          FROM page r WHERE s.run_id = ${runId} AND s.n = r.n
-            AND (s.kind = 'reject' OR r.kind = 'reject' OR r.version >= s.version)
-        ), inserted AS (
-          INSERT INTO website_worker.sync_staging (run_id, n, kind, erp_id, sku, version, doc)
-          SELECT ${runId}, ${first - 1} + row_number() OVER (ORDER BY r.at), r.kind, r.erp_id, r.sku, r.version, r.doc
-          FROM page r WHERE r.n IS NULL
-          RETURNING 1)
-        SELECT count(*)::int AS rows FROM inserted`,
+  // sync_staging_erp_id, and the primary key.
+  await tx.execute(
+    sql`INSERT INTO website_worker.sync_staging AS s (run_id, n, kind, erp_id, sku, version, doc)
+        SELECT ${runId}, ${first - 1} + r.at, r.kind, r.erp_id, r.sku, r.version, r.doc
+        FROM ROWS FROM (json_to_recordset(${JSON.stringify(rows)}::json)
+               AS (kind text, "erpId" text, sku text, version numeric, doc jsonb))
+          WITH ORDINALITY AS r(kind, erp_id, sku, version, doc, at)
+        ORDER BY r.at
+        ON CONFLICT (erp_id, run_id) WHERE erp_id IS NOT NULL DO UPDATE
+        SET kind = excluded.kind, sku = excluded.sku, version = excluded.version, doc = excluded.doc
+        WHERE s.kind = 'reject' OR excluded.kind = 'reject' OR excluded.version >= s.version`,
   )
-  return first + (inserted[0]?.rows as number)
+  return first + rows.length
 }

@@ -1,6 +1,6 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Db, Tx } from '../../client.ts'
-import { lastStaged, type StagedRange } from './levels.ts'
+import type { StagedRange } from './levels.ts'
 import type { SyncRun } from './run.ts'
 
 /** What a run knows of the ERP beside its good records. */
@@ -16,9 +16,8 @@ export interface Traversal {
   categories: string[]
 }
 
-/** Reads which records of a run are bad, and lets the planner know what is staged, if that is much. */
+/** Reads which records of a run are bad. */
 export async function readTraversal(db: Db, run: SyncRun): Promise<Traversal> {
-  if ((await lastStaged(db, run)) > 1_000) await db.execute(sql`ANALYZE website_worker.sync_staging`)
   // Primary key of staging; idx_website_categories_site_id.
   const { rows } = await db.execute(
     sql`SELECT coalesce(bool_or(r.entity = 'product' AND r.named IS NULL AND r.sku IS NULL), false) AS spoilt,
@@ -86,9 +85,10 @@ export const isNews: SQL = sql`(ep.version IS NULL OR s.version >= ep.version)`
 /** What `isWritable` chooses from: staged records `s` and their rows, as in `toRows`. */
 export const stagedRows = (run: SyncRun): SQL => sql`website_worker.sync_staging s ${toRows(run)}`
 
-/** Products of a range that can be written. */
+/** Products of a range that can be written: what this transaction has made is as it should be. */
 export const isWritable = (run: SyncRun, range: StagedRange): SQL =>
-  sql`${stagedOf(run, 'product', range)} AND coalesce(s.refusal, '') = '' AND ${isNews}`
+  sql`${stagedOf(run, 'product', range)} AND coalesce(s.refusal, '') = '' AND ${isNews}
+    AND p.last_synced_at IS DISTINCT FROM now() AT TIME ZONE 'UTC'`
 
 /** Fields that a site may keep to itself. */
 const leavable = ['name', 'description', 'shortDescription', 'images', 'attributes', 'categories', 'status']
@@ -98,14 +98,10 @@ export const isOurs = ({ fields }: Pick<SyncRun, 'fields'>, field: string): bool
   fields === null || fields.includes(field) || !leavable.includes(field)
 
 /**
- * The row `p` is new to us, and nothing of it was ever synced, or all of it just now: the ERP's word counts as changed.
- * One that something else has synced before keeps its texts until the ERP changes its own.
+ * Nothing of the row `p`, which is new to us, was ever synced: the ERP's word counts as changed. One that something else has
+ * synced before keeps its texts until the ERP changes its own.
  */
-export const isBlank: SQL = sql`(p.last_synced_at IS NULL OR p.last_synced_at = now() AT TIME ZONE 'UTC')`
-
-/** SKUs of the variants that the staged product `s` of the row `p` has. */
-export const variantSkus: SQL = sql`
-  CASE WHEN s.doc ? 'skus' THEN ARRAY(SELECT jsonb_array_elements_text(s.doc -> 'skus')) ELSE ARRAY[p.sku::text] END`
+export const isBlank: SQL = sql`p.last_synced_at IS NULL`
 
 /**
  * Lets a transaction find every row by its key, as its statements do, however large the planner believes the tables are; and

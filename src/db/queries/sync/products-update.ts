@@ -1,8 +1,17 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import type { StagedRange } from './levels.ts'
-import { asProduct, erpNumber } from './products-insert.ts'
-import { isBlank, isOurs, isWritable, stagedRows, texts, variantSkus, type Traversal } from './products-staged.ts'
+import {
+  asProduct,
+  erpNumber,
+  hashes,
+  isSent,
+  knownCategories,
+  productFields,
+  variantSkus,
+  type ProductField,
+} from './products-record.ts'
+import { isBlank, isOurs, isWritable, stagedRows, type Traversal } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /** What became of the staged products of a range that have a row. */
@@ -10,54 +19,21 @@ export interface UpdateCounts {
   updated: number
   unchanged: number
   deactivated: number
-  /** Rows that we had not known, nor made just now. */
+  /** Rows that we had not known. */
   adopted: number[]
 }
 
-/** A field that the ERP writes, its column and how it is told from what was there. */
-interface Field {
-  name: string
-  column: string
-  /** Written only when the ERP's own value changes: an edit in the shop stays. */
-  isShared: boolean
-  isRequired?: true
-}
-
-const fields: readonly Field[] = [
-  { name: 'name', column: 'name', isShared: true, isRequired: true },
-  { name: 'description', column: 'description', isShared: true },
-  { name: 'shortDescription', column: 'short_description', isShared: true },
-  { name: 'attributes', column: 'attributes', isShared: true },
-  { name: 'images', column: 'images', isShared: true },
-  { name: 'price', column: 'price', isShared: false, isRequired: true },
-  { name: 'compareAtPrice', column: 'compare_at_price', isShared: false },
-  { name: 'cost', column: 'cost', isShared: false },
-  { name: 'weight', column: 'weight', isShared: false },
-  { name: 'dimensions', column: 'dimensions', isShared: false },
-]
-
 const prices = ['price', 'compareAtPrice']
 
-// A field that is missing is none of the ERP's business; one that is null is emptied.
-const isSent = ({ name, isRequired }: Field) => (isRequired ? 'true' : `s.doc ? '${name}'`)
-
-/** MD5 by field of what the ERP sent of the staged product `s`, `d`. */
-const hashes = sql.raw(
-  fields
-    .filter(({ isShared }) => isShared)
-    .map((field) => `'${field.name}', CASE WHEN ${isSent(field)} THEN md5(coalesce(d."${field.name}"::text, '')) END`)
-    .join(', '),
-)
-
 /** The name of a field, if the ERP's value of it is to be written. */
-function changeOf(run: SyncRun, field: Field): SQL {
+function changeOf(run: SyncRun, field: ProductField): SQL {
   const { name, column, isShared } = field
   const isChanged = isShared
     ? sql`CASE WHEN ep.product_id IS NULL THEN ${isBlank} ELSE ep.hashes -> ${name} IS DISTINCT FROM h.hashes -> ${name} END`
     : prices.includes(name) && run.hasPriceStream
       ? sql`ep.product_id IS NULL AND p.last_synced_at IS NULL`
       : sql`true`
-  return sql`CASE WHEN ${sql.raw(isSent(field))} AND p.${sql.raw(column)} IS DISTINCT FROM ${sql.raw(`d."${name}"`)}
+  return sql`CASE WHEN ${isSent(field)} AND p.${sql.raw(column)} IS DISTINCT FROM ${sql.raw(`d."${name}"`)}
     AND ${isChanged} THEN ${name} END`
 }
 
@@ -77,23 +53,18 @@ const isUnsynced = ({ siteId }: SyncRun): SQL => sql`
            AND o.resolved_at IS NULL)
        ELSE p.sync_status IS DISTINCT FROM 'synced' END`
 
-/** Slugs that the staged product names and the site has, in its order. */
-export const knownCategories = ({ categories }: Traversal): SQL => sql`
-  ARRAY(SELECT named.slug FROM jsonb_array_elements_text(s.doc -> 'categories') WITH ORDINALITY AS named(slug, at)
-        WHERE named.slug = ANY (${texts(categories)}) ORDER BY named.at)`
-
 /**
  * Writes what differs of staged products to their rows, and what the ERP said beside it. A row in which nothing differs is
  * not touched. Comes after everything that asks what the ERP said before.
  */
 export async function updateProducts(tx: Tx, run: SyncRun, view: Traversal, range: StagedRange): Promise<UpdateCounts> {
-  const changes = fields.filter(({ name }) => isOurs(run, name)).map((field) => changeOf(run, field))
+  const changes = productFields.filter(({ name }) => isOurs(run, name)).map((field) => changeOf(run, field))
   if (isOurs(run, 'status')) changes.push(statusChange)
-  const columns = fields.map(({ name, column }) =>
+  const columns = productFields.map(({ name, column }) =>
     sql.raw(`
     ${column} = CASE WHEN '${name}' = ANY (c.changed) THEN c."${name}" ELSE p.${column} END`),
   )
-  const values = sql.raw(fields.map(({ name }) => `d."${name}"`).join(', '))
+  const values = sql.raw(productFields.map(({ name }) => `d."${name}"`).join(', '))
   // Primary keys. What isn't changed stays as it is when the row is locked: an edit that comes in between is kept. One
   // statement, so that all of it looks at the rows before any of it writes them.
   const { rows } = await tx.execute(
@@ -101,13 +72,13 @@ export async function updateProducts(tx: Tx, run: SyncRun, view: Traversal, rang
           SELECT p.id, s.version, ${values}, e.status, p.status AS had_status,
             ${isUnsynced(run)} AS is_unsynced, ${erpNumber} AS number, p.erp_product_id AS had_number,
             h.hashes, ${variants} AS variants, ${categoriesOf(run, view)} AS categories, ep.product_id IS NULL AS is_new,
-            p.last_synced_at IS NOT DISTINCT FROM now() AT TIME ZONE 'UTC' AS is_made, x.changed,
+            x.changed,
             CASE WHEN 'status' = ANY (x.changed) OR ep.product_id IS NULL AND p.status = e.status THEN e.status
                  WHEN ep.status = e.status OR ep.shop_status = p.status THEN ep.shop_status END AS shop_status
           FROM ${stagedRows(run)}
           CROSS JOIN LATERAL ${asProduct}
           CROSS JOIN LATERAL (SELECT coalesce(d.status, 'active')) AS e(status)
-          CROSS JOIN LATERAL (SELECT jsonb_strip_nulls(jsonb_build_object(${hashes}))) AS h(hashes)
+          CROSS JOIN LATERAL (SELECT ${hashes}) AS h(hashes)
           CROSS JOIN LATERAL (SELECT array_remove(ARRAY[${sql.join(changes, sql`, `)}], NULL)) AS x(changed)
           WHERE ${isWritable(run, range)}
         ), updated AS (
@@ -132,35 +103,14 @@ export async function updateProducts(tx: Tx, run: SyncRun, view: Traversal, rang
               IS DISTINCT FROM (c.version, c.status, c.shop_status, c.variants, c.categories, true)
         ), noted AS (
           INSERT INTO website_worker.product_changes (site_id, product_id, changed)
-          SELECT ${run.siteId}, c.id, CASE WHEN c.is_made THEN '{created}' ELSE c.changed END
-          FROM calc c WHERE NOT ${run.isFirst} AND (c.changed <> '{}' OR c.is_made))
+          SELECT ${run.siteId}, c.id, c.changed FROM calc c WHERE NOT ${run.isFirst} AND c.changed <> '{}')
         SELECT count(*) FILTER (WHERE c.changed <> '{}')::int AS updated,
-          count(*) FILTER (WHERE c.changed = '{}' AND NOT c.is_made)::int AS unchanged,
+          count(*) FILTER (WHERE c.changed = '{}')::int AS unchanged,
           count(*) FILTER (WHERE 'status' = ANY (c.changed) AND c.status <> 'active')::int AS deactivated,
-          coalesce(array_agg(c.id) FILTER (WHERE c.is_new AND NOT c.is_made), '{}') AS adopted
+          coalesce(array_agg(c.id) FILTER (WHERE c.is_new), '{}') AS adopted
         FROM calc c`,
   )
   return rows[0] as unknown as UpdateCounts
-}
-
-/** What `updateProducts` would come to where every row of the range was made just now: only what the ERP said is kept. */
-export async function learnProducts(tx: Tx, run: SyncRun, view: Traversal, range: StagedRange): Promise<UpdateCounts> {
-  // Primary keys.
-  await tx.execute(
-    sql`WITH learnt AS (
-          INSERT INTO website_worker.erp_products
-            (product_id, site_id, version, hashes, status, shop_status, variants, categories)
-          SELECT p.id, ${run.siteId}, s.version, jsonb_strip_nulls(jsonb_build_object(${hashes})), e.status,
-            CASE WHEN p.status = e.status THEN e.status END, ${variants}, ${categoriesOf(run, view)}
-          FROM ${stagedRows(run)}
-          CROSS JOIN LATERAL ${asProduct}
-          CROSS JOIN LATERAL (SELECT coalesce(d.status, 'active')) AS e(status)
-          WHERE ${isWritable(run, range)} AND ep.product_id IS NULL
-          RETURNING product_id)
-        INSERT INTO website_worker.product_changes (site_id, product_id, changed)
-        SELECT ${run.siteId}, l.product_id, '{created}' FROM learnt l WHERE NOT ${run.isFirst}`,
-  )
-  return { updated: 0, unchanged: 0, deactivated: 0, adopted: [] }
 }
 
 const categoriesOf = (run: SyncRun, view: Traversal): SQL =>
@@ -168,7 +118,8 @@ const categoriesOf = (run: SyncRun, view: Traversal): SQL =>
     ? sql`CASE WHEN s.doc ? 'categories' THEN ${knownCategories(view)} ELSE ep.categories END`
     : sql`ep.categories`
 
+const skus = variantSkus(sql`p.sku`)
 // Of a product some variants of which are bad, what it had may still be there.
 const variants: SQL = sql`
   CASE WHEN s.doc ? 'keepsVariants'
-       THEN ARRAY(SELECT unnest(ep.variants) UNION SELECT unnest(${variantSkus}) ORDER BY 1) ELSE ${variantSkus} END`
+       THEN ARRAY(SELECT unnest(ep.variants) UNION SELECT unnest(${skus}) ORDER BY 1) ELSE ${skus} END`

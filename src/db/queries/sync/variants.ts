@@ -1,7 +1,8 @@
 import { sql, type SQL } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import type { StagedRange } from './levels.ts'
-import { ints, isWritable, stagedRows, variantSkus } from './products-staged.ts'
+import { variantDocs, variantSkus } from './products-record.ts'
+import { ints, isWritable, stagedRows } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 import { applyStockTo, lessReserved, reservedMap } from './stock.ts'
 
@@ -15,26 +16,43 @@ export interface VariantCounts {
 }
 
 /** The variants that the ERP names of staged products, each as `v`; one of the product's own SKU where it names none. */
-const named: SQL = sql`
-  CROSS JOIN LATERAL jsonb_array_elements(
-    CASE WHEN s.doc ? 'skus' THEN s.doc -> 'variants' ELSE jsonb_build_array(jsonb_build_object('sku', p.sku)) END) AS v(doc)`
+const named: SQL = sql`CROSS JOIN LATERAL jsonb_array_elements(${variantDocs(sql`p.sku`)}) AS v(doc)`
+/** The SKUs of these. */
+const skus = variantSkus(sql`p.sku`)
 
 const money = (field: string) => sql.raw(`(w.doc ->> '${field}')::numeric(10, 2)`)
 
-/** Brings the variants of staged products in line with the ERP's. `isAllNew`: none of the products had any before. */
-export async function applyVariants(
-  tx: Tx,
-  run: SyncRun,
-  range: StagedRange,
-  isAllNew: boolean,
-): Promise<VariantCounts> {
-  if (isAllNew) {
-    return { ...(await writeVariants(tx, run, range)), variantsRevived: 0, variantsDeleted: 0, variantsRetired: 0 }
-  }
+/** Brings the variants of staged products in line with the ERP's. */
+export async function applyVariants(tx: Tx, run: SyncRun, range: StagedRange): Promise<VariantCounts> {
   const variantsRevived = await reviveVariants(tx, run, range)
   const written = await writeVariants(tx, run, range)
   return { ...written, variantsRevived, ...(await removeVariants(tx, run, range)) }
 }
+
+/**
+ * Inserts the variants `w` (`product_id`, `sku`, `doc`) of a FROM item, given a CTE `reserved`; returns their `product_id`s.
+ * A variant of its product's SKU without a price of its own costs what the product costs. Primary keys of erp_stock and
+ * erp_prices.
+ */
+export const newVariants = ({ siteId, hasPriceStream }: SyncRun, wanted: SQL): SQL => sql`
+  INSERT INTO public.website_product_variants
+    (product_id, sku, name, price, compare_at_price, attributes, image_url, weight, inventory_quantity, created_at, updated_at)
+  SELECT w.product_id, w.sku, w.doc ->> 'name',
+    CASE WHEN w.doc ? 'price' THEN coalesce(e.price, ${money('price')}) END,
+    CASE WHEN NOT w.doc ? 'price' THEN NULL WHEN e.says_compare_at THEN e.compare_at_price
+         ELSE ${money('compareAtPrice')} END,
+    coalesce(nullif(w.doc -> 'attributes', 'null'), '{}'), w.doc ->> 'imageUrl', ${money('weight')},
+    CASE WHEN k.quantity IS NULL THEN 0 ELSE ${lessReserved(sql`k.quantity`, sql`w.sku`)} END, t.now, t.now
+  FROM ${wanted}
+  CROSS JOIN (SELECT now() AT TIME ZONE 'UTC') AS t(now)
+  LEFT JOIN LATERAL (
+    SELECT k.quantity FROM website_worker.erp_stock k WHERE k.site_id = ${siteId} AND k.sku = w.sku OFFSET 0) k ON true
+  LEFT JOIN LATERAL (
+    SELECT e.* FROM website_worker.erp_prices e
+    WHERE ${hasPriceStream} AND e.site_id = ${siteId} AND e.sku = w.sku OFFSET 0) e ON true
+  ORDER BY w.product_id
+  ON CONFLICT (product_id, sku) DO NOTHING
+  RETURNING product_id`
 
 /** How a column of a variant that stands is told from the ERP's, and written where the ERP names it. */
 function columnsOf({ hasPriceStream }: SyncRun): { column: string; field: string; value: SQL }[] {
@@ -67,38 +85,19 @@ async function writeVariants(
     ({ column, field, value }) =>
       sql`${sql.raw(column)} = CASE WHEN w.doc ? ${field} THEN ${value} ELSE v.${sql.raw(column)} END`,
   )
-  // Primary keys, website_product_variants_product_id_sku_key; keys of erp_stock and erp_prices for what is new. A variant
-  // of its product's SKU without a price of its own costs what the product costs.
+  // Primary keys, website_product_variants_product_id_sku_key; what `newVariants` says.
   const { rows } = await tx.execute(
     sql`WITH reserved AS MATERIALIZED (${reservedMap(run)}),
         wanted AS MATERIALIZED (
           SELECT w.*, v.id, (${sql.join(isOther, sql` OR `)}) AS is_other
           FROM (
-            SELECT p.id AS product_id, v.doc ->> 'sku' AS sku, v.doc, p.last_synced_at = now() AT TIME ZONE 'UTC' AS is_made
+            SELECT p.id AS product_id, v.doc ->> 'sku' AS sku, v.doc
             FROM ${stagedRows(run)} ${named} WHERE ${isWritable(run, range)} OFFSET 0) w
           LEFT JOIN LATERAL (
             SELECT v.* FROM public.website_product_variants v
             WHERE v.product_id = w.product_id AND v.sku = w.sku OFFSET 0) v ON true
         ), inserted AS (
-          INSERT INTO public.website_product_variants
-            (product_id, sku, name, price, compare_at_price, attributes, image_url, weight, inventory_quantity, created_at, updated_at)
-          SELECT w.product_id, w.sku, w.doc ->> 'name',
-            CASE WHEN w.doc ? 'price' THEN coalesce(e.price, ${money('price')}) END,
-            CASE WHEN NOT w.doc ? 'price' THEN NULL WHEN e.says_compare_at THEN e.compare_at_price
-                 ELSE ${money('compareAtPrice')} END,
-            coalesce(nullif(w.doc -> 'attributes', 'null'), '{}'), w.doc ->> 'imageUrl', ${money('weight')},
-            CASE WHEN k.quantity IS NULL THEN 0 ELSE ${lessReserved(sql`k.quantity`, sql`w.sku`)} END, t.now, t.now
-          FROM wanted w
-          CROSS JOIN (SELECT now() AT TIME ZONE 'UTC') AS t(now)
-          LEFT JOIN LATERAL (
-            SELECT k.quantity FROM website_worker.erp_stock k WHERE k.site_id = ${siteId} AND k.sku = w.sku OFFSET 0) k ON true
-          LEFT JOIN LATERAL (
-            SELECT e.* FROM website_worker.erp_prices e
-            WHERE ${run.hasPriceStream} AND e.site_id = ${siteId} AND e.sku = w.sku OFFSET 0) e ON true
-          WHERE w.id IS NULL
-          ORDER BY w.product_id
-          ON CONFLICT (product_id, sku) DO NOTHING
-          RETURNING product_id
+          ${newVariants(run, sql`(SELECT * FROM wanted WHERE id IS NULL) AS w`)}
         ), updated AS (
           UPDATE public.website_product_variants v SET ${sql.join(sets, sql`, `)}
           FROM wanted w WHERE v.id = w.id AND w.is_other
@@ -107,8 +106,7 @@ async function writeVariants(
           INSERT INTO website_worker.product_changes (site_id, product_id, changed)
           SELECT ${siteId}::int, c.product_id, '{variants}'::text[]
           FROM (SELECT product_id FROM inserted UNION SELECT product_id FROM updated) c
-          WHERE NOT ${run.isFirst}
-          EXCEPT SELECT ${siteId}::int, w.product_id, '{variants}'::text[] FROM wanted w WHERE w.is_made)
+          WHERE NOT ${run.isFirst})
         SELECT (SELECT count(*) FROM inserted)::int AS "variantsInserted", (SELECT count(*) FROM updated)::int AS "variantsUpdated"`,
   )
   return rows[0] as unknown as VariantCounts
@@ -121,7 +119,7 @@ async function reviveVariants(tx: Tx, run: SyncRun, range: StagedRange): Promise
     sql`WITH back AS (
           DELETE FROM website_worker.retired_variants t
           USING public.website_product_variants v, ${stagedRows(run)}
-          WHERE v.id = t.variant_id AND p.id = v.product_id AND ${isWritable(run, range)} AND v.sku = ANY (${variantSkus})
+          WHERE v.id = t.variant_id AND p.id = v.product_id AND ${isWritable(run, range)} AND v.sku = ANY (${skus})
             AND (SELECT true FROM website_worker.retired_variants LIMIT 1)
           RETURNING t.variant_id, t.inventory_policy)
         UPDATE public.website_product_variants v SET inventory_policy = coalesce(back.inventory_policy, v.inventory_policy)
@@ -145,7 +143,7 @@ async function removeVariants(
   const { rows } = await tx.execute(
     sql`SELECT v.id, v.product_id AS "productId"
         FROM ${stagedRows(run)}
-        CROSS JOIN LATERAL (SELECT ${variantSkus}) AS has(skus)
+        CROSS JOIN LATERAL (SELECT ${skus}) AS has(skus)
         CROSS JOIN LATERAL unnest(coalesce(ep.variants, ARRAY[p.sku::text])) AS had(sku)
         JOIN public.website_product_variants v ON v.product_id = p.id AND v.sku = had.sku
         WHERE ${isWritable(run, range)} AND coalesce(ep.variants, ARRAY[p.sku::text]) <> has.skus
