@@ -121,8 +121,12 @@ export function createHttpErp(config: HttpErpConfig, deps: HttpErpDeps): ErpConn
       timeoutMs,
       signal,
     })
-    await turn.leave(outcomeOf(result))
-    return result.kind === 'answer' ? readPage(request, result.value) : judge(result)
+    const leaving = turn.leave(outcomeOf(result))
+    try {
+      return result.kind === 'answer' ? readPage(request, result.value) : judge(result)
+    } finally {
+      await leaving
+    }
   }
 
   function readPage(request: ErpPageRequest, json: unknown): ErpPageResult {

@@ -13,7 +13,7 @@ export function auditPrices(db: Db, run: SyncRun): Promise<Drift> {
   return compare(
     db,
     sql`pairs AS MATERIALIZED (
-          SELECT ROW(c.is_variant, c.id) AS place, ROW(c.sku, c.should, c.should_compare) AS erp,
+          SELECT ROW(c.sku, c.should, c.should_compare) AS erp,
             ROW(c.sku, c.price, c.compare) AS shop
           FROM (${priced(run)}) c)`,
     {

@@ -13,7 +13,7 @@ export function auditStock(db: Db, run: SyncRun): Promise<Drift> {
     db,
     sql`reserved AS MATERIALIZED (${reservedMap(run)}),
         pairs AS MATERIALIZED (
-          SELECT l.id AS place, ROW(l.sku, l.should) AS erp, ROW(l.sku, l.shows) AS shop FROM (${levelled(run)}) l)`,
+          SELECT ROW(l.sku, l.should) AS erp, ROW(l.sku, l.shows) AS shop FROM (${levelled(run)}) l)`,
     {
       erp: sql`SELECT count(*) FROM ${stagedBetween(run, 'level')}`,
       shop: sql`SELECT count(*) FROM public.website_product_variants v

@@ -16,17 +16,23 @@ export interface Drift {
   shopHash: string
 }
 
-/** One hash over all pairs, one by one in their order; a side that is missing has its place, too. */
-const hashOf = (side: SQL): SQL =>
-  sql`md5(coalesce(string_agg(coalesce((${side})::text, ''), chr(10) ORDER BY p.place), ''))`
+/** One hash over all rows of a side, in whatever order: a sum, so that equal rows don't take each other out. */
+const hashOf = (side: SQL): SQL => sql`md5(coalesce(sum(hash_record_extended(${side}, 0)::numeric), 0)::text)`
 
 /**
- * Compares pairs in one statement. `ctes` ends with `pairs`: `place` (their order), `erp` and `shop`, each a row of the same
- * columns, or null where that side has none; `erp` and `shop` count the rows of each side.
+ * Compares pairs in one statement. `ctes` ends with `pairs`: `erp` and `shop`, each a row of the same columns, or null
+ * where that side has none; `erp` and `shop` count the rows of each side. `isWhole`: all of both sides meet,
+ * so never row by row, whatever the planner believes of tables that were just filled. Default: false.
  */
-export async function compare(db: Db, ctes: SQL, counts: { erp: SQL; shop: SQL }): Promise<Drift> {
+export async function compare(
+  db: Db,
+  ctes: SQL,
+  counts: { erp: SQL; shop: SQL },
+  { isWhole = false }: { isWhole?: boolean } = {},
+): Promise<Drift> {
   const { rows } = await transact(db, async (tx) => {
     await prepareForSets(tx)
+    if (isWhole) await tx.execute(sql`SET LOCAL enable_nestloop = off`)
     return tx.execute(
       sql`WITH ${ctes}
         SELECT (${counts.erp})::int AS erp, (${counts.shop})::int AS shop, count(*)::int AS compared,

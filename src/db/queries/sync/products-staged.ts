@@ -111,7 +111,7 @@ export const isBlank: SQL = sql`p.last_synced_at IS NULL`
 export async function prepareForSets(tx: Tx): Promise<void> {
   await tx.execute(
     sql`SELECT set_config('work_mem', '64MB', true), set_config('jit', 'off', true), set_config('enable_seqscan', 'off', true),
-          set_config('random_page_cost', '1.1', true),
+          set_config('enable_memoize', 'off', true), set_config('random_page_cost', '1.1', true),
           set_config('lock_timeout', '500ms', true)`,
   )
 }

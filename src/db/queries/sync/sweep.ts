@@ -2,17 +2,7 @@ import { sql, type SQL } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import type { StagedRange } from './levels.ts'
 import { inHalves } from './halves.ts'
-import {
-  ints,
-  isAtSite,
-  isNews,
-  isStagedAs,
-  stagedOf,
-  texts,
-  toKnown,
-  toRows,
-  type Traversal,
-} from './products-staged.ts'
+import { ints, isAtSite, isNews, stagedOf, texts, toKnown, toRows, type Traversal } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
 
 /** How many rows one transaction of the sweep looks at. */
@@ -29,15 +19,23 @@ export function applyTombstones(tx: Tx, run: SyncRun, range: StagedRange): Promi
   )
 }
 
-/** Rows `p` of products that a complete run has not seen, and that aren't known to be gone. erp_ids_site_id_entity_erp_id_pk. */
-export const unseenRows = (run: SyncRun, { badIds, badSkus }: Traversal): SQL => sql`
-  website_worker.erp_ids l
+/**
+ * Rows `p` of products that a complete run has not seen, and that aren't known to be gone: those after `after`. All ids of
+ * the site are set against all of the run, and the rest is looked up: erp_ids_site_id_entity_erp_id_pk and the primary keys.
+ */
+export const unseenRows = (run: SyncRun, { badIds, badSkus }: Traversal, after = 0): SQL => sql`
+  (SELECT l.erp_id FROM website_worker.erp_ids l
+   WHERE l.site_id = ${run.siteId} AND l.entity = 'product' AND l.row_id > ${after}
+   EXCEPT
+   SELECT s.erp_id FROM website_worker.sync_staging s WHERE s.run_id = ${run.runId}) u
+  JOIN LATERAL (
+    SELECT l.erp_id, l.row_id FROM website_worker.erp_ids l
+    WHERE l.site_id = ${run.siteId} AND l.entity = 'product' AND l.erp_id = u.erp_id OFFSET 0) l ON true
   JOIN LATERAL (
     SELECT p.* FROM public.website_products p
     WHERE p.id = l.row_id AND ${isAtSite(sql`p`, run)} AND p.deleted_at IS NULL OFFSET 0) p ON true
   ${toKnown}
-  WHERE l.site_id = ${run.siteId} AND l.entity = 'product' AND ep.status IS DISTINCT FROM 'gone'
-    AND (SELECT s.n FROM website_worker.sync_staging s WHERE ${isStagedAs(run, sql`s`, sql`l.erp_id`)}) IS NULL
+  WHERE ep.status IS DISTINCT FROM 'gone'
     AND l.erp_id <> ALL (${texts(badIds)}) AND p.sku <> ALL (${texts(badSkus)})`
 
 /**
@@ -51,7 +49,7 @@ export async function sweepProducts(
   after: number,
 ): Promise<{ seen: number; last: number; deactivated: number; refused: number }> {
   const { rows } = await tx.execute(
-    sql`SELECT p.id FROM ${unseenRows(run, view)} AND p.id > ${after} ORDER BY p.id LIMIT ${sweepSize}`,
+    sql`SELECT p.id FROM ${unseenRows(run, view, after)} ORDER BY p.id LIMIT ${sweepSize}`,
   )
   let deactivated = 0
   const found = rows.map((row) => row.id as number)
