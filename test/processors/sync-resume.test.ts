@@ -68,6 +68,27 @@ describe('a run that is broken off', () => {
     expect(await stack.runs(siteId)).toMatchObject([{ state: 'done', pages: 5 }])
   })
 
+  test('makes records of a page that was only kept when its process ended, and does not ask for it again', async () => {
+    await start()
+    const { siteId, reached, free } = await stuckAt(4)
+    const workId = await ask(siteId)
+    await reached
+    free()
+    await workers.close(5_000)
+    // As it was between the two transactions of the third page.
+    await stack.db.execute(
+      sql`WITH third AS (
+            DELETE FROM website_worker.sync_staging s WHERE s.n IN (5, 6) RETURNING s.run_id, s.n, s.sku, s.version, s.quantity)
+          INSERT INTO website_worker.sync_staging (run_id, n, kind, page)
+          SELECT run_id, 5, 'page', json_agg(json_build_object('kind', 'level', 'sku', sku, 'version', version::text,
+            'quantity', quantity) ORDER BY n) FROM third GROUP BY run_id`,
+    )
+    stack.work()
+    expect(await done(workId)).toMatchObject({ result: { counts: { fetched: 10, updated: 10 } } })
+    await expectExact(siteId)
+    expect([...stack.erp.timesAsked().values()]).toEqual([1, 1, 1, 2, 1])
+  })
+
   test('goes on although the queue was wiped', async () => {
     await start()
     const { siteId, reached, free } = await stuckAt(3)

@@ -100,7 +100,8 @@ export const syncStaging = workerSchema.table(
     runId: bigint('run_id', { mode: 'number' }).notNull(),
     /** From 1, in the order of arrival. */
     n: integer('n').notNull(),
-    kind: text('kind', { enum: ['product', 'tombstone', 'level', 'price', 'reject'] }).notNull(),
+    /** `page`: a page that is yet to become records. */
+    kind: text('kind', { enum: ['page', 'product', 'tombstone', 'level', 'price', 'reject'] }).notNull(),
     erpId: text('erp_id'),
     sku: text('sku'),
     version: numeric('version'),
@@ -111,6 +112,8 @@ export const syncStaging = workerSchema.table(
     compareAtPrice: money('compare_at_price'),
     /** Why it can't be applied, though it is valid by itself; empty: it gives way in silence. */
     refusal: text('refusal'),
+    /** All records of a page as JSON. */
+    page: text('page'),
   },
   (t) => [
     primaryKey({ columns: [t.runId, t.n] }),

@@ -2,6 +2,7 @@ import type { ErpConnector } from '../../clients/erp/connector.ts'
 import { transact, type Db } from '../../db/client.ts'
 import { fence, type SyncRun } from '../../db/queries/sync/run.ts'
 import { notePage, type RunRow } from '../../db/queries/sync/runs.ts'
+import { keepPage, unpackPage } from '../../db/queries/sync/staging.ts'
 import type { SyncStream } from './stream.ts'
 
 export interface Fetching {
@@ -40,10 +41,40 @@ const writePosition = ({ options }: RunRow, { skusDone, cursor }: Position) =>
   options.skus ? `${skusDone}:${cursor ?? ''}` : cursor
 
 /**
- * Reads the pages that a run still lacks into its staging. A page is staged in the transaction that moves the run on, so
- * that none is asked for twice but the one under way when the process ends.
+ * Reads the pages that a run still lacks into its staging. A page is kept in the transaction that moves the run on, so that
+ * none is asked for twice but the one under way when the process ends; it becomes records while the next one is asked for.
  */
 export async function fetchPages(fetching: Fetching, row: RunRow): Promise<Fetched> {
+  const { db, run } = fetching
+  const unpack = () => {
+    const done = transact(db, async (tx) => {
+      await fence(tx, run)
+      await unpackPage(tx, run)
+    })
+    // Whoever waits for it hears of it.
+    done.catch(() => {})
+    return done
+  }
+  // What an earlier attempt may have left.
+  let unpacked = unpack()
+  try {
+    return await readPages(fetching, row, {
+      beforeKept: () => unpacked,
+      afterKept() {
+        unpacked = unpack()
+      },
+    })
+  } finally {
+    await unpacked
+  }
+}
+
+interface Unpacking {
+  beforeKept(): Promise<void>
+  afterKept(): void
+}
+
+async function readPages(fetching: Fetching, row: RunRow, unpacking: Unpacking): Promise<Fetched> {
   const { db, stream, connector, run, signal } = fetching
   const { skus } = row.options
   let pages = 0
@@ -71,12 +102,15 @@ export async function fetchPages(fetching: Fetching, row: RunRow): Promise<Fetch
     const phase = isLast ? 'applying' : 'fetching'
     const cursor = writePosition(row, { skusDone, cursor: nextCursor })
     const rejected = records.rejects.length
+    const rows = stream.rows(records)
+    await unpacking.beforeKept()
     const staged = await transact(db, async (tx) => {
       await fence(tx, run)
-      const staged = (await stream.stage(tx, run, records, row.staged + 1)) - 1
+      const staged = (await keepPage(tx, run, rows, row.staged + 1)) - 1
       await notePage(tx, run, { cursor, phase, staged, checkpoint, rejected })
       return staged
     })
+    unpacking.afterKept()
     Object.assign(row, {
       cursor,
       phase,

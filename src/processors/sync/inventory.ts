@@ -1,8 +1,8 @@
 import { auditStock } from '../../db/queries/sync/audit-stock.ts'
 import { noteProductChanges } from '../../db/queries/sync/changes.ts'
 import { inHalves } from '../../db/queries/sync/halves.ts'
-import { dropTwins, keepLevels, stageLevels } from '../../db/queries/sync/levels.ts'
-import { stageRejects } from '../../db/queries/sync/levels-rejected.ts'
+import { dropTwins, keepLevels } from '../../db/queries/sync/levels.ts'
+import { levelRows } from '../../db/queries/sync/staged-rows.ts'
 import { judgeStock } from '../../db/queries/sync/stock-judgement.ts'
 import { lockStock, writeStock } from '../../db/queries/sync/stock.ts'
 import { applyInChunks } from './chunks.ts'
@@ -12,10 +12,7 @@ import type { SyncStream } from './stream.ts'
 export const inventoryStream: SyncStream = {
   type: 'inventory',
 
-  async stage(tx, run, { levels, rejects }, first) {
-    await stageLevels(tx, run, levels, first)
-    return stageRejects(tx, run, rejects, first + levels.length)
-  },
+  rows: levelRows,
 
   async judge(db, run) {
     await dropTwins(db, run, 'level')

@@ -2,9 +2,9 @@ import { auditPrices } from '../../db/queries/sync/audit-prices.ts'
 import { noteProductChanges } from '../../db/queries/sync/changes.ts'
 import { inHalves } from '../../db/queries/sync/halves.ts'
 import { dropTwins } from '../../db/queries/sync/levels.ts'
-import { stageRejects } from '../../db/queries/sync/levels-rejected.ts'
 import { judgePrices } from '../../db/queries/sync/prices-judgement.ts'
-import { keepPrices, lockPrices, stagePrices, writePrices } from '../../db/queries/sync/prices.ts'
+import { keepPrices, lockPrices, writePrices } from '../../db/queries/sync/prices.ts'
+import { priceRows } from '../../db/queries/sync/staged-rows.ts'
 import { applyInChunks } from './chunks.ts'
 import type { SyncStream } from './stream.ts'
 
@@ -12,10 +12,7 @@ import type { SyncStream } from './stream.ts'
 export const priceStream: SyncStream = {
   type: 'price',
 
-  async stage(tx, run, { prices, rejects }, first) {
-    await stagePrices(tx, run, prices, first)
-    return stageRejects(tx, run, rejects, first + prices.length)
-  },
+  rows: priceRows,
 
   async judge(db, run) {
     await dropTwins(db, run, 'price')

@@ -6,11 +6,11 @@ import { dataFaultOf, isConflict } from '../../db/queries/sync/data-fault.ts'
 import { lastStaged, type StagedRange } from '../../db/queries/sync/levels.ts'
 import { refuse } from '../../db/queries/sync/matching.ts'
 import { announce, applyProductRange, linkProducts } from '../../db/queries/sync/products-apply.ts'
-import { stageProducts } from '../../db/queries/sync/products-stage.ts'
 import { prepareForSets, readTraversal, type Traversal } from '../../db/queries/sync/products-staged.ts'
 import { countBad, quarantine, quarantineBatch, resolveQuarantine } from '../../db/queries/sync/quarantine.ts'
 import { noteApplied, type ApplyCounts, type SyncRun } from '../../db/queries/sync/run.ts'
 import { inCatalog } from '../../db/queries/sync/site-lock.ts'
+import { productRows } from '../../db/queries/sync/staged-rows.ts'
 import { sweepProducts, sweepSize } from '../../db/queries/sync/sweep.ts'
 import type { StepControl, SyncStream } from './stream.ts'
 
@@ -23,7 +23,7 @@ const conflictWaitsMs = [50, 100, 200, 400, 800, 1_600]
  */
 export const createProductStream = (rangeSize = 2_500): SyncStream => ({
   type: 'product',
-  stage: stageProducts,
+  rows: productRows,
   judge: judgeProducts,
   apply: (db, run, control) => applyProducts(db, run, control, rangeSize),
   audit: auditProducts,

@@ -1,5 +1,6 @@
-import type { Db, Tx } from '../../db/client.ts'
+import type { Db } from '../../db/client.ts'
 import type { ApplyCounts, Judgement, SyncRun } from '../../db/queries/sync/run.ts'
+import type { StagedRow } from '../../db/queries/sync/staging.ts'
 import type { ErpRecords, SyncType } from '../../erp.ts'
 
 /** What may stop a long step, and hears how far it has come. */
@@ -11,8 +12,8 @@ export interface StepControl {
 /** How one stream of an ERP becomes rows of the shop; fetching, leases and logs are the run's. */
 export interface SyncStream {
   type: SyncType
-  /** Keeps a page in the run's staging, in the transaction that moves its cursor. `first`: its lowest ordinal. Returns the next one. */
-  stage(tx: Tx, run: SyncRun, records: ErpRecords, first: number): Promise<number>
+  /** What of a page is staged. */
+  rows(records: ErpRecords): StagedRow[]
   /** Looks at all that is staged, before anything is written: what would it do? */
   judge(db: Db, run: SyncRun): Promise<Judgement>
   /** Writes it in sets, each in a fenced transaction that notes how far it came, so that another process can go on. */

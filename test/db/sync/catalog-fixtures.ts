@@ -3,6 +3,7 @@ import { eq, sql } from 'drizzle-orm'
 import { transact, type Db } from '../../../src/db/client.ts'
 import { registerJobs } from '../../../src/db/queries/enqueue.ts'
 import type { ApplyCounts, SyncRun } from '../../../src/db/queries/sync/run.ts'
+import { keepPage, unpackPage } from '../../../src/db/queries/sync/staging.ts'
 import {
   productChanges,
   syncQuarantine,
@@ -79,7 +80,11 @@ export async function createCatalog(db: Db, stream: SyncStream = createProductSt
     let next = 1
     for (const { products = [], tombstones = [], rejects = [] } of pages) {
       const records = { products, tombstones, rejects, levels: [], prices: [] }
-      next = await transact(db, (tx) => stream.stage(tx, run, records, next))
+      next = await transact(db, async (tx) => {
+        const after = await keepPage(tx, run, stream.rows(records), next)
+        await unpackPage(tx, run)
+        return after
+      })
     }
     return run
   }

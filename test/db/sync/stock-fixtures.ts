@@ -3,6 +3,7 @@ import { eq, sql } from 'drizzle-orm'
 import { transact, type Db } from '../../../src/db/client.ts'
 import { registerJobs } from '../../../src/db/queries/enqueue.ts'
 import type { ApplyCounts, Judgement, SyncRun } from '../../../src/db/queries/sync/run.ts'
+import { keepPage, unpackPage } from '../../../src/db/queries/sync/staging.ts'
 import {
   productChanges,
   websiteOrderItems,
@@ -113,7 +114,11 @@ export async function createShop(db: Db, site?: number) {
         levels: page as ErpLevel[],
         prices: page as ErpPrice[],
       }
-      next = await transact(db, (tx) => stream.stage(tx, run, records, next))
+      next = await transact(db, async (tx) => {
+        const after = await keepPage(tx, run, stream.rows(records), next)
+        await unpackPage(tx, run)
+        return after
+      })
     }
     return run
   }

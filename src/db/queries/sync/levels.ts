@@ -1,5 +1,4 @@
 import { sql, type SQL } from 'drizzle-orm'
-import type { ErpLevel } from '../../../erp.ts'
 import type { Db, Tx } from '../../client.ts'
 import type { SyncRun } from './run.ts'
 import { lockCatalog } from './site-lock.ts'
@@ -21,17 +20,6 @@ export const stagedBetween = ({ runId }: Pick<SyncRun, 'runId'>, kind: string, r
   SELECT * FROM website_worker.sync_staging
   WHERE run_id = ${runId} AND kind = ${kind} AND refusal IS NULL
     ${range ? sql`AND n > ${range.after} AND n <= ${range.through}` : sql``}) AS l`
-
-/** Keeps a page of levels in the run's staging, from an ordinal on. */
-export async function stageLevels(tx: Tx, run: SyncRun, levels: readonly ErpLevel[], first: number): Promise<void> {
-  if (levels.length === 0) return
-  await tx.execute(
-    sql`INSERT INTO website_worker.sync_staging (run_id, n, kind, sku, version, quantity)
-        SELECT ${run.runId}, ${first} + l.at - 1, 'level', l.sku, l.version, l.quantity
-        FROM ROWS FROM (json_to_recordset(${JSON.stringify(levels)}::json) AS (sku text, version numeric, quantity int))
-          WITH ORDINALITY AS l(sku, version, quantity, at)`,
-  )
-}
 
 /**
  * Leaves each SKU of a run one record that counts, the one of the highest version and of these the last. Doing it again

@@ -1,5 +1,4 @@
 import { sql, type SQL } from 'drizzle-orm'
-import type { ErpPrice } from '../../../erp.ts'
 import type { Tx } from '../../client.ts'
 import { liveProductAt, productAt, productOf, variantOf, variantsIn, variantsOf } from './catalog-rows.ts'
 import type { ProductChange } from './changes.ts'
@@ -8,19 +7,6 @@ import type { SyncRun } from './run.ts'
 import { lockCatalog } from './site-lock.ts'
 
 type PriceRun = Pick<SyncRun, 'runId' | 'siteId'>
-
-/** Keeps a page of prices in the run's staging, from an ordinal on; `doc` says whether the ERP spoke of a compare-at price. */
-export async function stagePrices(tx: Tx, run: SyncRun, prices: readonly ErpPrice[], first: number): Promise<void> {
-  if (prices.length === 0) return
-  const rows = prices.map((price) => ({ ...price, says: price.compareAtPrice === undefined ? null : true }))
-  await tx.execute(
-    sql`INSERT INTO website_worker.sync_staging (run_id, n, kind, sku, version, price, compare_at_price, doc)
-        SELECT ${run.runId}, ${first} + p.at - 1, 'price', p.sku, p.version, p.price, p.compare, p.says
-        FROM ROWS FROM (json_to_recordset(${JSON.stringify(rows)}::json)
-            AS (sku text, version numeric, price numeric, "compareAtPrice" numeric, says jsonb))
-          WITH ORDINALITY AS p(sku, version, price, compare, says, at)`,
-  )
-}
 
 /** Remembers what the ERP says in a range, where that isn't older than what it said before. */
 export async function keepPrices(tx: Tx, run: SyncRun, range: StagedRange): Promise<Kept> {
