@@ -36,7 +36,7 @@ async function syncAll({ client }: Product, siteId: number): Promise<number> {
     const { state, failedReason } = await client.getJob('sync-products', jobId)
     if (state === 'completed') return began
     if (state === 'failed') throw new Error(`the sync failed: ${failedReason}`)
-    await pause(25)
+    await pause(100)
   }
 }
 

@@ -6,9 +6,10 @@ import { dataFaultOf, isConflict } from '../../db/queries/sync/data-fault.ts'
 import { lastStaged, type StagedRange } from '../../db/queries/sync/levels.ts'
 import { refuse } from '../../db/queries/sync/matching.ts'
 import { announce, applyProductRange, linkProducts } from '../../db/queries/sync/products-apply.ts'
+import { planInserts, type PlannedInsert } from '../../db/queries/sync/products-insert.ts'
 import { prepareForSets, readTraversal, type Traversal } from '../../db/queries/sync/products-staged.ts'
 import { countBad, quarantine, quarantineBatch, resolveQuarantine } from '../../db/queries/sync/quarantine.ts'
-import { noteApplied, type ApplyCounts, type SyncRun } from '../../db/queries/sync/run.ts'
+import { fence, noteApplied, type ApplyCounts, type SyncRun } from '../../db/queries/sync/run.ts'
 import { inCatalog } from '../../db/queries/sync/site-lock.ts'
 import { productRows } from '../../db/queries/sync/staged-rows.ts'
 import { sweepProducts, sweepSize } from '../../db/queries/sync/sweep.ts'
@@ -34,6 +35,9 @@ export const productStream: SyncStream = createProductStream()
 
 type Step = (work: (tx: Tx) => Promise<ApplyCounts>) => Promise<ApplyCounts>
 
+/** Ranges of a first import that are written at a time: nothing is there yet that two of them could both want. */
+const firstRanges = 2
+
 async function applyProducts(
   db: Db,
   run: SyncRun,
@@ -48,10 +52,15 @@ async function applyProducts(
   const last = await lastStaged(db, run)
   const view = await readTraversal(db, run)
   count(await step((tx) => linkProducts(tx, run, view)))
-  for (let after = run.appliedThrough; after < last; after += rangeSize) {
-    const range = { after, through: Math.min(last, after + rangeSize) }
-    count(await applyOrSplit(db, run, view, range, step))
-    progress(range.through, last)
+  const atATime = run.isFirst ? firstRanges : 1
+  for (let after = run.appliedThrough; after < last;) {
+    const ranges: StagedRange[] = []
+    const through = Math.min(last, after + atATime * rangeSize)
+    for (let from = after; from < through; from += rangeSize)
+      ranges.push({ after: from, through: Math.min(last, from + rangeSize) })
+    await applyRanges(db, run, view, ranges, signal, count)
+    after = through
+    progress(through, last)
   }
   if (view.isSpoilt) count({ sweepSkipped: 1 })
   if (view.isComplete) await sweep(run, view, step, count)
@@ -61,6 +70,37 @@ async function applyProducts(
   }
   count(await step(async (tx) => ({ resolved: await resolveQuarantine(tx, run) })))
   return counts
+}
+
+/** Writes neighbouring ranges, several at the same time, and notes it once all are there. */
+async function applyRanges(
+  db: Db,
+  run: SyncRun,
+  view: Traversal,
+  ranges: readonly StagedRange[],
+  signal: AbortSignal,
+  count: (more: ApplyCounts) => void,
+): Promise<void> {
+  const { after } = ranges[0]!
+  const { through } = ranges.at(-1)!
+  const plan = await transact(db, async (tx) => {
+    await prepareForSets(tx)
+    return planInserts(tx, run, { after, through })
+  })
+  const shared = ranges.length > 1
+  const step: Step = (work) => inFencedSets(db, run, signal, work, shared)
+  const done = await Promise.allSettled(
+    ranges.map((range) => applyOrSplit({ db, run, view, plan, step, noted: !shared }, range)),
+  )
+  for (const range of done) {
+    if (range.status === 'rejected') throw range.reason
+    count(range.value)
+  }
+  if (shared)
+    await transact(db, async (tx) => {
+      await fence(tx, run)
+      await noteApplied(tx, run, through)
+    })
 }
 
 async function sweep(run: SyncRun, view: Traversal, step: Step, count: (more: ApplyCounts) => void): Promise<void> {
@@ -81,18 +121,23 @@ async function sweep(run: SyncRun, view: Traversal, step: Step, count: (more: Ap
   }
 }
 
+interface RangeParts {
+  db: Db
+  run: SyncRun
+  view: Traversal
+  plan: readonly PlannedInsert[]
+  step: Step
+  /** Its transaction notes how far the run came. */
+  noted: boolean
+}
+
 /** Writes a range in one transaction; where the database has something against a record of it, that one is refused. */
-async function applyOrSplit(
-  db: Db,
-  run: SyncRun,
-  view: Traversal,
-  range: StagedRange,
-  step: Step,
-): Promise<ApplyCounts> {
+async function applyOrSplit(parts: RangeParts, range: StagedRange): Promise<ApplyCounts> {
+  const { db, run, view, plan, step, noted } = parts
   const write = () =>
     step(async (tx) => {
-      const counts = await applyProductRange(tx, run, view, range)
-      await noteApplied(tx, run, range.through)
+      const counts = await applyProductRange(tx, run, view, range, plan)
+      if (noted) await noteApplied(tx, run, range.through)
       return counts
     })
   let fault: string | undefined
@@ -109,25 +154,32 @@ async function applyOrSplit(
   }
   // Halves, so that one bad record among thousands is found in a few steps.
   const middle = after + Math.ceil((through - after) / 2)
-  const first = await applyOrSplit(db, run, view, { after, through: middle }, step)
-  const second = await applyOrSplit(db, run, view, { after: middle, through }, step)
+  const first = await applyOrSplit(parts, { after, through: middle })
+  const second = await applyOrSplit(parts, { after: middle, through })
   const words = new Set([...Object.keys(first), ...Object.keys(second)])
   return Object.fromEntries([...words].map((word) => [word, (first[word] ?? 0) + (second[word] ?? 0)]))
 }
 
-/** One transaction that only the run's holder may make, and no other stream at the same time. */
+/** One transaction that only the run's holder may make, and no other stream at the same time; `shared`: beside its own. */
 async function inFencedSets(
   db: Db,
   run: SyncRun,
   signal: AbortSignal,
   work: (tx: Tx) => Promise<ApplyCounts>,
+  shared = false,
 ): Promise<ApplyCounts> {
   for (let tried = 0; ; tried++) {
     try {
-      return await inCatalog(db, run, signal, async (tx) => {
-        await prepareForSets(tx)
-        return work(tx)
-      })
+      return await inCatalog(
+        db,
+        run,
+        signal,
+        async (tx) => {
+          await prepareForSets(tx)
+          return work(tx)
+        },
+        { shared },
+      )
     } catch (error) {
       const waitMs = conflictWaitsMs[tried]
       if (!isConflict(error) || waitMs === undefined) throw error

@@ -3,6 +3,7 @@ import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { transact, type Tx } from '../../../src/db/client.ts'
 import { applyProductRange, linkProducts } from '../../../src/db/queries/sync/products-apply.ts'
+import { planInserts } from '../../../src/db/queries/sync/products-insert.ts'
 import { prepareForSets, readTraversal } from '../../../src/db/queries/sync/products-staged.ts'
 import { createProductStream } from '../../../src/processors/sync/products.ts'
 import { createTestDatabase, type TestDatabase } from '../../fixtures/database.ts'
@@ -126,7 +127,9 @@ test('reads no large table whole, also before anything is known of it', async ()
     await prepareForSets(tx)
     const explained = explaining(tx)
     await linkProducts(explained.db as Tx, run, view)
-    await applyProductRange(explained.db as Tx, run, view, { after: 0, through: 30 })
+    const range = { after: 0, through: 30 }
+    const plan = await planInserts(explained.db as Tx, run, range)
+    await applyProductRange(explained.db as Tx, run, view, range, plan)
     return explained.plans
   })
   expect(plans.length).toBeGreaterThan(10)

@@ -6,7 +6,7 @@ import { inHalves } from './halves.ts'
 import type { StagedRange } from './levels.ts'
 import { forgetLostRows, linkByNumber, linkBySku, refuseTwins } from './matching.ts'
 import { applyPricesTo } from './prices.ts'
-import { insertProducts, isAllOf } from './products-insert.ts'
+import { insertProducts, isAllOf, type PlannedInsert } from './products-insert.ts'
 import { ints, passOver, type Traversal } from './products-staged.ts'
 import { updateProducts } from './products-update.ts'
 import { renameProducts } from './renames.ts'
@@ -30,14 +30,15 @@ export async function linkProducts(tx: Tx, run: SyncRun, view: Traversal): Promi
   return { renamed: renamed.length }
 }
 
-/** Writes the staged products and tombstones of a range. Doing it again changes nothing. */
+/** Writes the staged products and tombstones of a range; `plan`: its inserts. Doing it again changes nothing. */
 export async function applyProductRange(
   tx: Tx,
   run: SyncRun,
   view: Traversal,
   range: StagedRange,
+  plan: readonly PlannedInsert[],
 ): Promise<ApplyCounts> {
-  const made = await insertProducts(tx, run, view, range)
+  const made = await insertProducts(tx, run, view, range, plan)
   // Of a first import nothing is stale, deleted or removed: that isn't looked for.
   if (made.inserted > 0 && (await isAllOf(tx, run, range, made.inserted))) {
     await announce(tx, run)

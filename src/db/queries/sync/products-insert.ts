@@ -16,15 +16,34 @@ export interface MadeCounts {
   categoriesUnknown: number
 }
 
+/** A staged product that has no row yet, and the slug that it is to get. */
+export interface PlannedInsert {
+  n: number
+  slug: string
+}
+
+/** Reads which staged products of a range have no row yet. What is written at the same time must be planned together. */
+export async function planInserts(tx: Tx, run: SyncRun, range: StagedRange): Promise<PlannedInsert[]> {
+  const products = await readHomeless(tx, run, range)
+  if (products.length === 0) return []
+  const slugs = await chooseSlugs(products, (candidates) => readTakenSlugs(tx, run.siteId, candidates))
+  return products.map(({ n }, at) => ({ n, slug: slugs[at]! }))
+}
+
 /**
- * Makes rows of the staged products that have none, with their variants and categories, and keeps what the ERP said of them.
+ * Makes rows of the planned products of a range, with their variants and categories, and keeps what the ERP said of them.
  * A SKU that someone else took meanwhile is left out.
  */
-export async function insertProducts(tx: Tx, run: SyncRun, view: Traversal, range: StagedRange): Promise<MadeCounts> {
+export async function insertProducts(
+  tx: Tx,
+  run: SyncRun,
+  view: Traversal,
+  { after, through }: StagedRange,
+  plan: readonly PlannedInsert[],
+): Promise<MadeCounts> {
   const { runId, siteId, hasPriceStream } = run
-  const products = await readHomeless(tx, run, range)
-  if (products.length === 0) return { inserted: 0, variantsInserted: 0, categoriesUnknown: 0 }
-  const slugs = await chooseSlugs(products, (candidates) => readTakenSlugs(tx, siteId, candidates))
+  const planned = plan.filter(({ n }) => n > after && n <= through)
+  if (planned.length === 0) return { inserted: 0, variantsInserted: 0, categoriesUnknown: 0 }
   const ours = (field: string, value: string, otherwise = 'NULL') => sql.raw(isOurs(run, field) ? value : otherwise)
   const named = (value: SQL, type: string) =>
     isOurs(run, 'categories') ? sql`CASE WHEN s.doc ? 'categories' THEN ${value} END` : sql.raw(`NULL::${type}`)
@@ -36,8 +55,8 @@ export async function insertProducts(tx: Tx, run: SyncRun, view: Traversal, rang
             ${variantSkus(sql`s.sku`)} AS skus, d.*, coalesce(d.status, 'active') AS erp_status,
             ${ours('status', "coalesce(d.status, 'active')", "'active'")} AS shop_status, ${hashes} AS hashes,
             ${named(knownCategories(view), 'text[]')} AS slugs, ${named(sql`jsonb_array_length(s.doc -> 'categories')`, 'int')} AS named
-          FROM json_to_recordset(${JSON.stringify(products.map(({ n }, at) => ({ n, slug: slugs[at] })))}::json) AS r(n int, slug text)
-          JOIN website_worker.sync_staging s ON s.run_id = ${runId} AND s.n = r.n
+          FROM json_to_recordset(${JSON.stringify(planned)}::json) AS r(n int, slug text)
+          JOIN website_worker.sync_staging s ON s.run_id = ${runId} AND s.n = r.n AND s.refusal IS NULL
           CROSS JOIN LATERAL ${asProduct}
         ), reserved AS MATERIALIZED (${reservedMap(run)}),
         clock AS MATERIALIZED (SELECT now() AT TIME ZONE 'UTC' AS now),

@@ -40,16 +40,20 @@ export type ApplyCounts = Readonly<Record<string, number>>
 
 /**
  * Locks the run's row, so that only its holder writes, and only while what it has staged is there: a crash of the server
- * forgets all of it, and the first row with the others.
+ * forgets all of it, and the first row with the others. `shared`: beside other transactions of the holder's.
  * @throws AppError `conflict` when another process has taken it over, or it must begin anew
  */
-export async function fence(tx: Tx, { runId, token }: Pick<SyncRun, 'runId' | 'token'>): Promise<void> {
+export async function fence(
+  tx: Tx,
+  { runId, token }: Pick<SyncRun, 'runId' | 'token'>,
+  { shared = false }: { shared?: boolean } = {},
+): Promise<void> {
   // Primary keys.
   const { rowCount } = await tx.execute(
     sql`SELECT FROM website_worker.sync_runs r
         WHERE r.id = ${runId} AND r.token = ${token}::uuid AND r.state = 'running'
           AND (r.staged = 0 OR EXISTS (SELECT FROM website_worker.sync_staging s WHERE s.run_id = r.id AND s.n = 1))
-        FOR UPDATE OF r`,
+        ${shared ? sql`FOR SHARE OF r` : sql`FOR UPDATE OF r`}`,
   )
   if (rowCount === 0) throw new AppError('conflict', `Run ${runId} was taken over, or what it had read is lost`)
 }
