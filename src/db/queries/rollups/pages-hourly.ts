@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
-import { agentHash, pageKey, within } from './pageview-parts.ts'
+import { agentHash, pageKey, pathOf, within } from './pageview-parts.ts'
 import { reconcile } from './reconcile.ts'
 import type { TakenHours } from './take.ts'
 
@@ -20,18 +20,21 @@ export async function recomputePagesHourly(
   // that the site had before begin at other quarters.
   const { rows } = await tx.execute(
     sql`WITH span AS MATERIALIZED (
-          SELECT b AS hour, b AT TIME ZONE 'UTC' AS lo, b AT TIME ZONE 'UTC' + interval '1 hour' AS hi
+          SELECT b AS hour, b AT TIME ZONE 'UTC' AS lo, b AT TIME ZONE 'UTC' + interval '1 hour' AS hi,
+            date_trunc('hour', b, ${zone}) = b
+              AND date_trunc('hour', b + interval '1 hour' - interval '1 microsecond', ${zone}) = b AS is_whole
           FROM unnest(${sql.param(buckets)}::timestamptz[]) b),
         seen AS (
-          SELECT s.hour, p.page_id, website_worker.path_of(p.page_url) AS path, nullif(p.session_id, '') AS session
+          SELECT s.hour, p.page_id, ${pathOf(sql`p.page_url`)} AS path, nullif(p.session_id, '') AS session
           FROM span s
           CROSS JOIN LATERAL (
             SELECT p.page_id, p.page_url, p.session_id, p.user_agent, p.created_at FROM public.website_pageviews p
             WHERE ${within(siteId, 'p', sql`s.lo`, sql`s.hi`)} OFFSET 0) p
-          LEFT JOIN website_worker.user_agents a ON a.hash = ${agentHash(sql`p.user_agent`)}
-          WHERE a.is_bot IS NOT TRUE AND date_trunc('hour', p.created_at AT TIME ZONE 'UTC', ${zone}) = s.hour),
-        by_session AS (
-          SELECT hour, page_id, path, session, count(*) AS n FROM seen GROUP BY hour, page_id, path, session),
+          LEFT JOIN LATERAL (
+            SELECT a.is_bot FROM website_worker.user_agents a WHERE a.hash = ${agentHash(sql`p.user_agent`)} OFFSET 0) a ON true
+          WHERE a.is_bot IS NOT TRUE AND (s.is_whole OR date_trunc('hour', p.created_at AT TIME ZONE 'UTC', ${zone}) = s.hour)),
+        by_session AS MATERIALIZED (
+          SELECT hour, page_id, path, session, count(*)::int AS n FROM seen GROUP BY hour, page_id, path, session),
         next_page_hourly AS MATERIALIZED (
           SELECT hour, ${pageKey(sql`page_id`, sql`path`)}::uuid AS page_key, page_id, left(path, 1024)::varchar AS page_path,
             sum(n)::int AS pageviews, count(session)::int AS visitors
