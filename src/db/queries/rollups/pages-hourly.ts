@@ -33,8 +33,8 @@ export async function recomputePagesHourly(
           LEFT JOIN LATERAL (
             SELECT a.is_bot FROM website_worker.user_agents a WHERE a.hash = ${agentHash(sql`p.user_agent`)} OFFSET 0) a ON true
           WHERE a.is_bot IS NOT TRUE AND (s.is_whole OR date_trunc('hour', p.created_at AT TIME ZONE 'UTC', ${zone}) = s.hour)),
-        by_session AS MATERIALIZED (
-          SELECT hour, page_id, path, session, count(*)::int AS n FROM seen GROUP BY hour, page_id, path, session),
+        by_session AS (
+          SELECT hour, page_id, path, session, count(*)::int AS n FROM seen GROUP BY hour, page_id, path, session OFFSET 0),
         next_page_hourly AS MATERIALIZED (
           SELECT hour, ${pageKey(sql`page_id`, sql`path`)}::uuid AS page_key, page_id, left(path, 1024)::varchar AS page_path,
             sum(n)::int AS pageviews, count(session)::int AS visitors

@@ -17,14 +17,11 @@ export const agentHash = (userAgent: SQL): SQL => sql`md5(${userAgent})::uuid`
 
 /**
  * What `website_worker.path_of` says. URLs of the common kind are taken apart without regular expressions, which would
- * take longer than all else that is done with a row.
+ * take longer than all else that is done with a row; what is cut off may be more than there is.
  */
-export function pathOf(url: SQL): SQL {
-  const bare = sql`split_part(split_part(${url}, '#', 1), '?', 1)`
-  return sql`CASE WHEN ${url} LIKE 'https://%'
-    THEN coalesce(nullif(right(${bare}, -8 - length(split_part(${bare}, '/', 3))), ''), '/')
-    ELSE website_worker.path_of(${url}) END`
-}
+export const pathOf = (url: SQL): SQL =>
+  sql`CASE WHEN ${url} LIKE 'https://%' THEN coalesce(nullif(right(split_part(split_part(${url}, '#', 1), '?', 1),
+    -8 - length(split_part(${url}, '/', 3))), ''), '/') ELSE website_worker.path_of(${url}) END`
 
 /** Which page it is, of its id and its path, as text. */
 export const pageKey = (pageId: SQL, path: SQL): SQL => sql`md5(coalesce(${pageId}::text, '') || ':' || ${path})`

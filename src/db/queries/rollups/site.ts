@@ -17,8 +17,12 @@ export interface RollupSite {
 /** Waits for its turn at a site. Null: the site is gone. */
 export async function lockSite(tx: Tx, siteId: number): Promise<RollupSite | null> {
   // Primary keys of rollup_sites and website_sites.
-  await tx.execute(sql`INSERT INTO website_worker.rollup_sites (site_id) VALUES (${siteId}) ON CONFLICT DO NOTHING`)
-  await tx.execute(sql`SELECT FROM website_worker.rollup_sites WHERE site_id = ${siteId} FOR NO KEY UPDATE`)
+  const lock = () =>
+    tx.execute(sql`SELECT FROM website_worker.rollup_sites WHERE site_id = ${siteId} FOR NO KEY UPDATE`)
+  if ((await lock()).rowCount === 0) {
+    await tx.execute(sql`INSERT INTO website_worker.rollup_sites (site_id) VALUES (${siteId}) ON CONFLICT DO NOTHING`)
+    await lock()
+  }
   // A statement of its own, for a snapshot that was taken under the lock. The settings are the transaction's: compiling a
   // statement takes longer than most runs, and rows that are wanted together lie together: who takes each for a page of its
   // own rather reads those of all sites.
