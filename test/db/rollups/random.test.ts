@@ -26,6 +26,7 @@ const urls = [
   '/',
   '/a?b=c',
   'https://shop.example',
+  'https://shop.example/a?b=/c#d',
   'HTTPS://Shop.example/a#b?c',
   '//shop.example/ü/%20?q=ü',
   long,

@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import { analyticsDimensions } from '../../../analytics-dimensions.ts'
-import { agentHash, dimensionColumns, originOf, pageKey, rawDimensions, within } from './pageview-parts.ts'
+import { agentHash, dimensionColumns, originOf, pageKey, pathOf, rawDimensions, within } from './pageview-parts.ts'
 import { reconcile } from './reconcile.ts'
 import type { RollupSite } from './site.ts'
 
@@ -45,7 +45,7 @@ export async function recomputeDays(tx: Tx, site: RollupSite, days: readonly str
           FROM unnest(${sql.param(days)}::date[]) d),
         view AS (
           SELECT s.day, a.is_bot IS TRUE AS is_bot, nullif(p.session_id, '') AS session, p.page_id,
-            website_worker.path_of(p.page_url) AS path, ${rawDimensions(sql`p`, sql`r`)}
+            ${pathOf(sql`p.page_url`)} AS path, ${rawDimensions(sql`p`, sql`r`)}
           FROM span s
           CROSS JOIN LATERAL (
             SELECT p.* FROM public.website_pageviews p

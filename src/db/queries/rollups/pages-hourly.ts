@@ -17,7 +17,8 @@ export async function recomputePagesHourly(
   { buckets, quarters }: Pick<TakenHours, 'buckets' | 'quarters'>,
 ): Promise<number> {
   // idx_website_pageviews_site_id_created_at, hour by hour; primary keys of user_agents and the table. Rows of a timezone
-  // that the site had before begin at other quarters.
+  // that the site had before begin at other quarters. Only where a clock is set within an hour need each row's be told. A
+  // LATERAL lookup by user agent, unlike a join by its hash, is one that the planner may do once for each of them.
   const { rows } = await tx.execute(
     sql`WITH span AS MATERIALIZED (
           SELECT b AS hour, b AT TIME ZONE 'UTC' AS lo, b AT TIME ZONE 'UTC' + interval '1 hour' AS hi,

@@ -1,7 +1,7 @@
 import { sql } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import { analyticsDimensions } from '../../../analytics-dimensions.ts'
-import { agentHash, dimensionColumns, originOf, pageKey, rawDimensions, within } from './pageview-parts.ts'
+import { agentHash, dimensionColumns, originOf, pageKey, pathOf, rawDimensions, within } from './pageview-parts.ts'
 import { reconcile } from './reconcile.ts'
 import type { RollupSite } from './site.ts'
 
@@ -91,7 +91,7 @@ export async function recomputeVisits(tx: Tx, site: RollupSite, hours: readonly 
           GROUP BY session),
         view AS (
           SELECT s.session, s.touched_lo, s.touched_hi, p.created_at AS lo, p.created_at AS hi, false AS is_sealed, p.id,
-            p.page_id, website_worker.path_of(p.page_url) AS path, ${rawDimensions(sql`p`, sql`r`)}
+            p.page_id, ${pathOf(sql`p.page_url`)} AS path, ${rawDimensions(sql`p`, sql`r`)}
           FROM span s
           CROSS JOIN LATERAL (
             SELECT p.* FROM public.website_pageviews p WHERE p.session_id = s.session OFFSET 0) p
