@@ -139,7 +139,7 @@ function startWork(parts: Parts, mine: Parts['jobs']): void {
   // The rows of one run that someone has locked must not hold up the others.
   const itemsDb = parts.open({ max: 8, lockTimeoutMs: 200, byKey: true })
   // A run may write much at once, and waits its turn where someone else writes.
-  const syncDb = parts.open({ max: 10, lockTimeoutMs: 10_000, statementTimeoutMs: 300_000 })
+  const syncDb = parts.open({ max: 16, lockTimeoutMs: 10_000, statementTimeoutMs: 300_000 })
   const environment = { provider: config.ERP_PROVIDER, url: config.ERP_URL, token: config.ERP_TOKEN }
   const processorDeps: ProcessorDeps = {
     db,

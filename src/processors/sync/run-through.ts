@@ -103,7 +103,12 @@ async function stepThrough(parts: RunParts, signal: AbortSignal): Promise<SyncOu
   )
   if (fetched.kind === 'expired') return 'expired'
   if (fetched.kind !== 'fetched') return unfetched(parts, fetched)
-  await analyzeStaging(sync.db, row)
+  await analyzeStaging(sync.db, row).catch((error: unknown) =>
+    context.log.warn(
+      { run: row.runId, err: error },
+      'statements of a sync are planned without knowing what it has read',
+    ),
+  )
   if (row.options.audit) return audited(parts, run)
 
   if (row.appliedThrough === 0) {

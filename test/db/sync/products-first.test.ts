@@ -65,4 +65,11 @@ describe('a first import, two ranges of which are written at a time', () => {
     expect(await catalog.stream.audit(database.db, resumed)).toMatchObject({ differing: 0 })
     expect(await catalog.changes()).toEqual({})
   })
+
+  test('finds free slugs also where a large table is yet to get the index for it', async () => {
+    await database.db.execute(sql`DROP INDEX idx_website_products_seo_slug_site_id`)
+    await catalog.insert({ sku: 'MINE', seoSlug: 'tea' })
+    await catalog.full([product('1', 'T1', { name: 'Tea' }), product('2', 'T2', { name: 'Pot' })], { isFirst: true })
+    expect(await slugs()).toEqual(['tea', 'tea-t1', 'pot'])
+  })
 })

@@ -32,6 +32,7 @@ test('a second run over the same products rewrites no row and draws no serial', 
     dimensions: { a: 1.0 },
     images: [{ url: 'x' }],
     variants: at % 2 ? [{ sku: `V${at}`, name: 'V', price: '1.10', attributes: { a: [1] }, weight: '0.5' }] : [],
+    ...(at % 4 === 3 && { variants: [{ sku: `Z${at}` }, { sku: `A${at}` }], keepsVariants: true as const }),
   }))
   const pages = [{ products, rejects: [reject('bad', 'BAD')] }]
   await catalog.sync(pages, { isFirst: true })

@@ -17,9 +17,12 @@ const tables: Record<SyncType, string> = {
 /** What is too little to plan for. */
 const few = 1_000
 
-/** Lets the planner know what a run has staged. */
+/**
+ * Lets the planner know what a run has staged. Waits for a vacuum of it, which gives way only once the server has looked for
+ * a deadlock.
+ */
 export async function analyzeStaging(db: Db, { staged }: Pick<RunRow, 'staged'>): Promise<void> {
-  if (staged >= few) await analyze(db, 'website_worker.sync_staging (run_id, n, kind, erp_id, sku, refusal)')
+  if (staged >= few) await analyze(db, 'website_worker.sync_staging (run_id, n, kind, erp_id, sku, refusal)', '10s')
 }
 
 /**
@@ -41,12 +44,12 @@ export async function analyzeCatalog(
     )
     if (staged * 10 < (rows[0]?.['count'] as number)) return
   }
-  await analyze(db, tables[type])
+  await analyze(db, tables[type], '500ms').catch(() => {})
 }
 
-async function analyze(db: Db, what: string): Promise<void> {
+async function analyze(db: Db, what: string, patience: string): Promise<void> {
   await transact(db, async (tx) => {
-    await tx.execute(sql`SET LOCAL lock_timeout = '500ms'`)
+    await tx.execute(sql`SELECT set_config('lock_timeout', ${patience}, true)`)
     await tx.execute(sql`ANALYZE ${sql.raw(what)}`)
-  }).catch(() => {})
+  })
 }

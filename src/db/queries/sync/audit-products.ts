@@ -34,6 +34,6 @@ export async function auditProducts(db: Db, run: SyncRun): Promise<Drift> {
       erp: sql`SELECT count(*) FROM website_worker.sync_staging s WHERE ${stagedOf(run, 'product')}`,
       shop: sql`SELECT count(*) FROM public.website_products p WHERE p.site_id = ${run.siteId} AND p.deleted_at IS NULL`,
     },
-    { isWhole: run.mode === 'full' },
+    { isWhole: true },
   )
 }

@@ -2,7 +2,15 @@ import { sql, type SQL } from 'drizzle-orm'
 import type { Tx } from '../../client.ts'
 import { categoryOf } from './categories.ts'
 import type { StagedRange } from './levels.ts'
-import { asProduct, erpNumber, hashes, knownCategories, variantDocs, variantSkus } from './products-record.ts'
+import {
+  asProduct,
+  erpNumber,
+  hashes,
+  keptVariantSkus,
+  knownCategories,
+  variantDocs,
+  variantSkus,
+} from './products-record.ts'
 import { chooseSlugs, type Named } from './products-slug.ts'
 import { isAtSite, isOurs, rowOf, stagedOf, type Traversal } from './products-staged.ts'
 import type { SyncRun } from './run.ts'
@@ -52,11 +60,13 @@ export async function insertProducts(
   const { rows } = await tx.execute(
     sql`WITH given AS MATERIALIZED (
           SELECT r.n, r.slug, s.erp_id, ${erpNumber} AS number, s.sku, s.version, ${variantDocs(sql`s.sku`)} AS variants,
-            ${variantSkus(sql`s.sku`)} AS skus, d.*, coalesce(d.status, 'active') AS erp_status,
+            ${keptVariantSkus(variantSkus(sql`s.sku`))} AS skus, d.*, coalesce(d.status, 'active') AS erp_status,
             ${ours('status', "coalesce(d.status, 'active')", "'active'")} AS shop_status, ${hashes} AS hashes,
             ${named(knownCategories(view), 'text[]')} AS slugs, ${named(sql`jsonb_array_length(s.doc -> 'categories')`, 'int')} AS named
           FROM json_to_recordset(${JSON.stringify(planned)}::json) AS r(n int, slug text)
-          JOIN website_worker.sync_staging s ON s.run_id = ${runId} AND s.n = r.n AND s.refusal IS NULL
+          JOIN LATERAL (
+            SELECT s.* FROM website_worker.sync_staging s
+            WHERE s.run_id = ${runId} AND s.n = r.n AND s.refusal IS NULL OFFSET 0) s ON true
           CROSS JOIN LATERAL ${asProduct}
         ), reserved AS MATERIALIZED (${reservedMap(run)}),
         clock AS MATERIALIZED (SELECT now() AT TIME ZONE 'UTC' AS now),
@@ -76,9 +86,9 @@ export async function insertProducts(
             WHERE ${hasPriceStream} AND e.site_id = ${siteId} AND e.sku = g.sku OFFSET 0) e ON true
           ORDER BY g.n
           ON CONFLICT (site_id, sku) DO NOTHING
-          RETURNING id, sku
+          RETURNING id, sku, status
         ), fresh AS MATERIALIZED (
-          SELECT m.id, g.erp_id, g.sku, g.version, g.variants, g.skus, g.erp_status, g.shop_status, g.hashes, g.slugs, g.named
+          SELECT m.id, m.status, g.erp_id, g.sku, g.version, g.variants, g.skus, g.erp_status, g.hashes, g.slugs, g.named
           FROM made m JOIN given g ON g.sku = m.sku
         ), linked AS (
           INSERT INTO website_worker.erp_ids (site_id, entity, erp_id, row_id)
@@ -86,7 +96,7 @@ export async function insertProducts(
         ), learnt AS (
           INSERT INTO website_worker.erp_products (product_id, site_id, version, hashes, status, shop_status, variants, categories)
           SELECT f.id, ${siteId}, f.version, f.hashes, f.erp_status,
-            CASE WHEN f.shop_status = f.erp_status THEN f.shop_status END, f.skus, f.slugs
+            CASE WHEN f.status = f.erp_status THEN f.status END, f.skus, f.slugs
           FROM fresh f
         ), sold AS (
           ${newVariants(
@@ -134,12 +144,19 @@ async function readHomeless(tx: Tx, run: SyncRun, range: StagedRange): Promise<N
   return rows as unknown as Named[]
 }
 
+const slugIndex = 'public.idx_website_products_seo_slug_site_id'
+
 async function readTakenSlugs(tx: Tx, siteId: number, candidates: readonly string[]): Promise<string[]> {
-  // idx_website_products_seo_slug_site_id.
+  const { rows: found } = await tx.execute(sql`SELECT to_regclass(${slugIndex}) IS NOT NULL AS "isIndexed"`)
+  const named = sql`json_array_elements_text(${JSON.stringify(candidates)}::json) AS c(slug)`
+  // idx_website_products_seo_slug_site_id, slug by slug; until a large table has it, idx_website_products_site_id.
   const { rows } = await tx.execute(
-    sql`SELECT c.slug FROM json_array_elements_text(${JSON.stringify(candidates)}::json) AS c(slug)
-        WHERE (SELECT true FROM public.website_products p
-               WHERE p.seo_slug = c.slug AND ${isAtSite(sql`p`, { siteId })} LIMIT 1)`,
+    found[0]?.isIndexed
+      ? sql`SELECT c.slug FROM ${named}
+            WHERE (SELECT true FROM public.website_products p
+                   WHERE p.seo_slug = c.slug AND ${isAtSite(sql`p`, { siteId })} LIMIT 1)`
+      : sql`SELECT c.slug FROM ${named}
+            INTERSECT SELECT p.seo_slug FROM public.website_products p WHERE p.site_id = ${siteId}`,
   )
   return rows.map((row) => row.slug as string)
 }

@@ -52,6 +52,10 @@ export const hashes: SQL = sql`jsonb_strip_nulls(jsonb_build_object(${sql.join(
 export const variantSkus = (own: SQL): SQL => sql`
   CASE WHEN s.doc ? 'skus' THEN ARRAY(SELECT jsonb_array_elements_text(s.doc -> 'skus')) ELSE ARRAY[${own}::text] END`
 
+/** SKUs of variants as they are kept: in order, where some that had been there may be kept beside them. */
+export const keptVariantSkus = (skus: SQL, had: SQL = sql`'{}'::text[]`): SQL => sql`
+  CASE WHEN s.doc ? 'keepsVariants' THEN ARRAY(SELECT unnest(${had}) UNION SELECT unnest(${skus}) ORDER BY 1) ELSE ${skus} END`
+
 /** Its variants as objects; one of its own SKU, `own`, where it names none. */
 export const variantDocs = (own: SQL): SQL => sql`
   CASE WHEN s.doc ? 'skus' THEN s.doc -> 'variants' ELSE jsonb_build_array(jsonb_build_object('sku', ${own})) END`

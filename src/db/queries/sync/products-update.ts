@@ -6,6 +6,7 @@ import {
   erpNumber,
   hashes,
   isSent,
+  keptVariantSkus,
   knownCategories,
   productFields,
   variantSkus,
@@ -118,8 +119,5 @@ const categoriesOf = (run: SyncRun, view: Traversal): SQL =>
     ? sql`CASE WHEN s.doc ? 'categories' THEN ${knownCategories(view)} ELSE ep.categories END`
     : sql`ep.categories`
 
-const skus = variantSkus(sql`p.sku`)
 // Of a product some variants of which are bad, what it had may still be there.
-const variants: SQL = sql`
-  CASE WHEN s.doc ? 'keepsVariants'
-       THEN ARRAY(SELECT unnest(ep.variants) UNION SELECT unnest(${skus}) ORDER BY 1) ELSE ${skus} END`
+const variants = keptVariantSkus(variantSkus(sql`p.sku`), sql`ep.variants`)
