@@ -8,6 +8,7 @@ const pageHourly = {
   table: 'page_hourly',
   key: ['hour', 'page_key'],
   values: ['page_id', 'page_path', 'pageviews', 'visitors'],
+  isWhole: true,
 }
 
 /** Recomputes `page_hourly` of the hours that overlap hours of UTC. Returns how many rows changed. */

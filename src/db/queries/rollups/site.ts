@@ -28,8 +28,8 @@ export async function lockSite(tx: Tx, siteId: number): Promise<RollupSite | nul
   // own rather reads those of all sites.
   const { rows } = await tx.execute(
     sql`SELECT z.zone, nullif(s.timezone, '') AS named, r.timezone IS NOT NULL AND r.timezone <> coalesce(s.timezone, '') AS changed,
-          coalesce(CASE WHEN d.start = r.sealed_before THEN d.start
-            ELSE website_worker.instant_of((d.day + 1)::timestamp, z.zone) END, '-infinity')::text AS sealed,
+          CASE WHEN r.sealed_before IS NULL THEN '-infinity' WHEN d.start = r.sealed_before THEN d.start
+            ELSE website_worker.instant_of((d.day + 1)::timestamp, z.zone) END::text AS sealed,
           set_config('work_mem', '32MB', true), set_config('jit', 'off', true),
           set_config('random_page_cost', '0.1', true)
         FROM website_worker.rollup_sites r
