@@ -4,8 +4,8 @@ import { auditProducts } from '../../db/queries/sync/audit-products.ts'
 import { judgeProducts } from '../../db/queries/sync/products-judgement.ts'
 import { dataFaultOf, isConflict } from '../../db/queries/sync/data-fault.ts'
 import { lastStaged, type StagedRange } from '../../db/queries/sync/levels.ts'
-import { refuse } from '../../db/queries/sync/matching.ts'
-import { announce, applyProductRange, linkProducts } from '../../db/queries/sync/products-apply.ts'
+import { isShopEmpty, refuse } from '../../db/queries/sync/matching.ts'
+import { announce, applyProductRange, linkNothing, linkProducts } from '../../db/queries/sync/products-apply.ts'
 import { planInserts, type PlannedInsert } from '../../db/queries/sync/products-insert.ts'
 import { prepareForSets, readTraversal, type Traversal } from '../../db/queries/sync/products-staged.ts'
 import { countBad, quarantine, quarantineBatch, resolveQuarantine } from '../../db/queries/sync/quarantine.ts'
@@ -51,7 +51,8 @@ async function applyProducts(
   const step: Step = (work) => inFencedSets(db, run, signal, work)
   const last = await lastStaged(db, run)
   const view = await readTraversal(db, run)
-  count(await step((tx) => linkProducts(tx, run, view)))
+  const isEmpty = await isShopEmpty(db, run)
+  count(await step((tx) => (isEmpty ? linkNothing(tx, run) : linkProducts(tx, run, view))))
   const atATime = run.isFirst ? firstRanges : 1
   for (let after = run.appliedThrough; after < last;) {
     const ranges: StagedRange[] = []
@@ -63,7 +64,7 @@ async function applyProducts(
     progress(through, last)
   }
   if (view.isSpoilt) count({ sweepSkipped: 1 })
-  if (view.isComplete) await sweep(run, view, step, count)
+  if (view.isComplete && !isEmpty) await sweep(run, view, step, count)
   const parts = Math.ceil((await transact(db, (tx) => countBad(tx, run))) / quarantineBatch)
   for (let part = 0; part < parts; part++) {
     count(await step(async (tx) => ({ quarantined: await quarantine(tx, run, part, parts) })))

@@ -48,6 +48,17 @@ export const toOwner = (run: Pick<SyncRun, 'runId'>): SQL => sql`
     SELECT x.n, x.kind, x.version, x.doc FROM website_worker.sync_staging x
     WHERE ${isStagedAs(run, sql`x`, sql`o.erp_id`)} OFFSET 0) x ON true`
 
+/** Whether a site has no products, and had none from its ERP: there is nothing to find, to take over, or to lose. */
+export async function isShopEmpty(db: Db | Tx, { siteId }: Pick<SyncRun, 'siteId'>): Promise<boolean> {
+  // idx_website_products_site_id and the primary key of erp_ids.
+  const { rows } = await db.execute(
+    sql`SELECT (SELECT true FROM public.website_products p WHERE p.site_id = ${siteId} LIMIT 1) IS NULL
+          AND (SELECT true FROM website_worker.erp_ids l WHERE l.site_id = ${siteId} AND l.entity = 'product' LIMIT 1) IS NULL
+          AS "isEmpty"`,
+  )
+  return rows[0]?.isEmpty === true
+}
+
 /** Forgets ids of rows that the shop has removed, or moved to another site. */
 export async function forgetLostRows(tx: Tx, run: SyncRun): Promise<void> {
   const { runId, siteId } = run

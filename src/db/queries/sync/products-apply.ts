@@ -30,6 +30,12 @@ export async function linkProducts(tx: Tx, run: SyncRun, view: Traversal): Promi
   return { renamed: renamed.length }
 }
 
+/** What is left of `linkProducts` where the shop is empty. */
+export async function linkNothing(tx: Tx, run: SyncRun): Promise<ApplyCounts> {
+  await refuseTwins(tx, run)
+  return { renamed: 0 }
+}
+
 /** Writes the staged products and tombstones of a range; `plan`: its inserts. Doing it again changes nothing. */
 export async function applyProductRange(
   tx: Tx,

@@ -1,5 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { transact, type Db } from '../../client.ts'
+import { isShopEmpty } from './matching.ts'
 import {
   isAtSite,
   isNews,
@@ -17,6 +18,7 @@ import { unseenRows } from './sweep.ts'
 /** Looks at all staged products: which rows would lose their price, or be deactivated? */
 export async function judgeProducts(db: Db, run: SyncRun): Promise<Judgement> {
   const { runId, siteId, hasPriceStream } = run
+  if (await isShopEmpty(db, run)) return { products: 0, losingPrice: 0, losingStock: 0, deactivated: 0 }
   const view = await readTraversal(db, run)
   const row = sql`SELECT p.id, p.sku, p.price, p.status FROM public.website_products p`
   const isLive = sql`${isAtSite(sql`p`, run)} AND p.deleted_at IS NULL`
