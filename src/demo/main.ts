@@ -4,6 +4,7 @@ import { createDatabase } from '../db/client.ts'
 import { startEmbeddedPostgres } from '../db/embedded.ts'
 import { start } from '../main.ts'
 import { createLogger, dataDir, migrateAll } from '../resources.ts'
+import { demoAnalytics } from './analytics.ts'
 import { demoPublishing } from './publishing.ts'
 import { demoLeads } from './leads.ts'
 import { demoSync } from './sync.ts'
@@ -59,6 +60,7 @@ async function demo(stayOpen: boolean): Promise<boolean> {
       ...(await demoPublishing(context)),
       ...leads.rows,
       ...sync.rows,
+      ...(await demoAnalytics(context)),
       ...(await demoMaintenance(context)),
     ]
     say(
