@@ -48,6 +48,16 @@ async function stuckAt(at: number, n = 10) {
   return { siteId, reached: reached.raised, free: () => void (isStuck = false) }
 }
 
+/** A run whose process ended while page `at` was asked for. */
+async function brokenOffAt(at: number) {
+  const { siteId, reached, free } = await stuckAt(at)
+  const workId = await ask(siteId)
+  await reached
+  free()
+  await workers.close(5_000)
+  return { siteId, workId }
+}
+
 async function expectExact(siteId: number, n = 10) {
   const quantities = await stack.quantities(siteId)
   for (let i = 1; i <= n; i++) expect(quantities.get(`S-${i}`)).toBe(i)
@@ -56,11 +66,7 @@ async function expectExact(siteId: number, n = 10) {
 describe('a run that is broken off', () => {
   test('goes on in another process, and asks for no page twice but the last', async () => {
     await start()
-    const { siteId, reached, free } = await stuckAt(4)
-    const workId = await ask(siteId)
-    await reached
-    free()
-    await workers.close(5_000)
+    const { siteId, workId } = await brokenOffAt(4)
     stack.work()
     expect(await done(workId)).toMatchObject({ result: { counts: { fetched: 10, updated: 10 } } })
     await expectExact(siteId)
@@ -70,11 +76,7 @@ describe('a run that is broken off', () => {
 
   test('makes records of a page that was only kept when its process ended, and does not ask for it again', async () => {
     await start()
-    const { siteId, reached, free } = await stuckAt(4)
-    const workId = await ask(siteId)
-    await reached
-    free()
-    await workers.close(5_000)
+    const { siteId, workId } = await brokenOffAt(4)
     // As it was between the two transactions of the third page.
     await stack.db.execute(
       sql`WITH third AS (
@@ -91,11 +93,7 @@ describe('a run that is broken off', () => {
 
   test('goes on although the queue was wiped', async () => {
     await start()
-    const { siteId, reached, free } = await stuckAt(3)
-    const workId = await ask(siteId)
-    await reached
-    free()
-    await workers.close(5_000)
+    const { siteId, workId } = await brokenOffAt(3)
     await stack.backend.queue('sync-inventory').obliterate({ force: true })
     await stack.db.execute(sql`UPDATE website_worker.epoch SET queue_id = 'another'`)
     stack.work()

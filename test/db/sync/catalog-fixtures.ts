@@ -38,6 +38,10 @@ export const product = (erpId: string, sku: string, more: Partial<ErpProduct> = 
   ...more,
 })
 
+/** Products `id-0`, `id-1` … of the SKUs `S0`, `S1` … */
+export const manyProducts = (count: number, more: (at: number) => Partial<ErpProduct> = () => ({})): ErpProduct[] =>
+  Array.from({ length: count }, (_, at) => product(`id-${at}`, `S${at}`, more(at)))
+
 /** A record that can't be taken. */
 export const reject = (erpId: string | null, sku: string | null, more: Partial<ErpReject> = {}): ErpReject => ({
   entity: 'product',

@@ -3,7 +3,7 @@ import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createProductStream } from '../../../src/processors/sync/products.ts'
 import { createTestDatabase, type TestDatabase } from '../../fixtures/database.ts'
-import { createCatalog, product, type Catalog } from './catalog-fixtures.ts'
+import { createCatalog, manyProducts, product, type Catalog } from './catalog-fixtures.ts'
 
 let database: TestDatabase
 let catalog: Catalog
@@ -15,15 +15,16 @@ beforeEach(async () => {
   catalog = await createCatalog(database.db, createProductStream(20))
 })
 
-const many = (count: number, more: (at: number) => object = () => ({})) =>
-  Array.from({ length: count }, (_, at) => product(`id-${at}`, `S${at}`, more(at)))
-
 const slugs = async () => (await catalog.rows()).map((row) => row.seoSlug)
 
 describe('a first import, two ranges of which are written at a time', () => {
   test('makes each product once, with a slug of its own also where all have one name', async () => {
     await catalog.category('a')
-    const products = many(110, (at) => ({ name: 'The same', categories: ['a', 'b'], variants: [{ sku: `V${at}` }] }))
+    const products = manyProducts(110, (at) => ({
+      name: 'The same',
+      categories: ['a', 'b'],
+      variants: [{ sku: `V${at}` }],
+    }))
     const counts = await catalog.full(products, { isFirst: true })
     expect(counts).toMatchObject({ inserted: 110, variantsInserted: 110, categoriesUnknown: 110, unchanged: 0 })
     expect(new Set(await slugs()).size).toBe(110)
@@ -37,7 +38,7 @@ describe('a first import, two ranges of which are written at a time', () => {
       sql`ALTER TABLE website_products ADD CONSTRAINT sane CHECK (sku NOT IN ('S7', 'S33')) NOT VALID`,
     )
     try {
-      expect(await catalog.full(many(60), { isFirst: true })).toMatchObject({ inserted: 58, quarantined: 2 })
+      expect(await catalog.full(manyProducts(60), { isFirst: true })).toMatchObject({ inserted: 58, quarantined: 2 })
     } finally {
       await database.db.execute(sql`ALTER TABLE website_products DROP CONSTRAINT sane`)
     }
@@ -47,7 +48,7 @@ describe('a first import, two ranges of which are written at a time', () => {
 
   test('takes over what the shop has already, and does again what was not noted as done', async () => {
     await catalog.insert({ sku: 'S25', seoSlug: 'mine' })
-    const run = await catalog.staged([{ products: many(90) }], { isFirst: true })
+    const run = await catalog.staged([{ products: manyProducts(90) }], { isFirst: true })
     const theirs = randomUUID()
     const broken = catalog.apply(run, {
       signal: new AbortController().signal,

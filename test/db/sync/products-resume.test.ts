@@ -8,7 +8,7 @@ import { prepareForSets, readTraversal } from '../../../src/db/queries/sync/prod
 import { createProductStream } from '../../../src/processors/sync/products.ts'
 import { createTestDatabase, type TestDatabase } from '../../fixtures/database.ts'
 import { explaining, someoneWaits } from '../../fixtures/plans.ts'
-import { createCatalog, product, reject, type Catalog } from './catalog-fixtures.ts'
+import { createCatalog, manyProducts, reject, type Catalog } from './catalog-fixtures.ts'
 
 let database: TestDatabase
 let catalog: Catalog
@@ -20,12 +20,9 @@ beforeEach(async () => {
   catalog = await createCatalog(database.db, createProductStream(20))
 })
 
-const many = (count: number, more: (at: number) => object = () => ({})) =>
-  Array.from({ length: count }, (_, at) => product(`id-${at}`, `S${at}`, more(at)))
-
 test('a second run over the same products rewrites no row and draws no serial', async () => {
   await catalog.category('a')
-  const products = many(60, (at) => ({
+  const products = manyProducts(60, (at) => ({
     categories: ['a', 'unknown'],
     description: 'Text',
     weight: '1.5',
@@ -49,8 +46,8 @@ test('a second run over the same products rewrites no row and draws no serial', 
 })
 
 test('a run that is broken off goes on from where it was, under another token, and ends exact', async () => {
-  await catalog.full(many(40), { isFirst: true })
-  const [first, second, ...rest] = many(100, () => ({ price: '11.11', version: '2' }))
+  await catalog.full(manyProducts(40), { isFirst: true })
+  const [first, second, ...rest] = manyProducts(100, () => ({ price: '11.11', version: '2' }))
   const swapped = [{ ...first!, sku: 'S1' }, { ...second!, sku: 'S0' }, ...rest.slice(0, 70)]
   const run = await catalog.staged([{ products: swapped, rejects: [reject(null, 'X')] }])
   const stop = new AbortController()
@@ -81,11 +78,11 @@ test('a run that is broken off goes on from where it was, under another token, a
 })
 
 test('a row that the shop is writing is waited for without deadlock, and its edit is kept', async () => {
-  await catalog.full(many(3))
+  await catalog.full(manyProducts(3))
   let applied: Promise<unknown> | undefined
   await transact(database.db, async (tx) => {
     await tx.execute(sql`UPDATE website_products SET name = 'Edited' WHERE site_id = ${catalog.siteId} AND sku = 'S1'`)
-    applied = catalog.full(many(3, () => ({ price: '12.00', version: '2' })))
+    applied = catalog.full(manyProducts(3, () => ({ price: '12.00', version: '2' })))
     await someoneWaits(database.db)
   })
   await applied
@@ -97,7 +94,7 @@ test('a row that the shop is writing is waited for without deadlock, and its edi
 })
 
 test('a product that the shop makes while it is inserted is adopted', async () => {
-  const run = await catalog.staged([{ products: many(3) }])
+  const run = await catalog.staged([{ products: manyProducts(3) }])
   let applied: Promise<unknown> | undefined
   await transact(database.db, async (tx) => {
     await tx.execute(
@@ -122,7 +119,7 @@ test('reads no large table whole, also before anything is known of it', async ()
     sql`INSERT INTO website_products (site_id, sku, name, price, seo_slug)
         SELECT ${catalog.siteId}, 'P' || i, 'P' || i, 1, 'p' || i FROM generate_series(1, 20000) i`,
   )
-  const run = await catalog.staged([{ products: many(30) }], { mode: 'incremental' })
+  const run = await catalog.staged([{ products: manyProducts(30) }], { mode: 'incremental' })
   const view = await readTraversal(database.db, run)
   const plans = await transact(database.db, async (tx) => {
     await prepareForSets(tx)
