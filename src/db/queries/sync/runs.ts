@@ -127,7 +127,11 @@ async function insertRun(tx: Tx, wanted: RunWanted, plan: RunPlan, token: string
           ${JSON.stringify(options)}::jsonb, ${isFirst}, ${source}, ${since})
         ON CONFLICT (site_id, type) WHERE state = 'running' DO NOTHING RETURNING ${columns}`,
   )
-  return rows[0] && readRow(rows[0])
+  if (!rows[0]) return undefined
+  const row = readRow(rows[0])
+  // The end of the run before it may have been waited for: since this transaction began, and no sooner than that ended.
+  await touch(tx, row.runId, sql`started_at = clock_timestamp()`)
+  return row
 }
 
 async function touch(tx: Tx, runId: number, set: SQL): Promise<void> {
